@@ -1,0 +1,365 @@
+/*
+ * proc.h - child processes and messages between them, for C programs on POSIX systems.
+ *
+ * The manual says more: libproc(7) for the whole, proc_options(3) for every option, a page for each function.
+ *
+ * Conventions, everywhere:
+ *   - a function that can fail returns int (or ssize_t): 0 or more is success, a negative value is -errno.
+ *     -ETIMEDOUT time ran out; -EPIPE the other end is gone; -ENOBUFS an output limit was hit; -EMSGSIZE a message
+ *     is too large; -EPROTO the other end broke the protocol; -ECANCELED cancelled; -EINVAL a bad argument.
+ *   - nothing calls abort(), exit() or assert() on what a system call or a peer does; nothing writes to stderr;
+ *     nothing installs a signal handler, changes the signal mask of the caller for good, or calls waitpid(-1).
+ *   - EINTR never reaches the caller. Writing to a dead peer never raises SIGPIPE. No function is a thread cancellation
+ *     point: cancellation is held off inside each.
+ *   - a timeout argument is in milliseconds on the monotonic clock: 0 does not wait, PROC_FOREVER waits for ever, any
+ *     other negative value is -EINVAL; when time runs out, also at once, the answer is -ETIMEDOUT: "try again".
+ *     In an options struct 0 is the default that is named there, and PROC_FOREVER is never.
+ *   - an all-zero options struct is a sane default; NULL stands for it. Strings and arrays in options are only
+ *     read during the call. A reserved word that is not zero is -EINVAL.
+ *   - a function that makes an object sets it to NULL when it fails. A free function takes NULL.
+ *   - a NULL pointer where an object, a buffer or a string is needed is -EINVAL.
+ *   - different objects may be used from different threads at once. One object: from one thread at a time, but for
+ *     what is marked "any thread"; the three streams of a child count as objects of their own. A free is the last
+ *     call: no other thread may still be inside one.
+ *   - after the host itself forks, the copies of these objects in the new process are dead: every call on one is
+ *     -EINVAL, but for free, which touches nobody else's child: it gives back memory and the copies of descriptors.
+ */
+#ifndef PROC_H
+#define PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PROC_VERSION "0.1.0"
+#define PROC_VERSION_NUMBER 100  /* 10000 * major + 100 * minor + patch */
+#define PROC_FOREVER (-1)        /* for timeouts */
+#define PROC_UNLIMITED SIZE_MAX  /* for sizes */
+#define PROC_NO_LIMIT UINT64_MAX /* for proc_limit */
+
+typedef struct proc_child proc_child;     /* a child process */
+typedef struct proc_channel proc_channel; /* one end of a message channel; this version makes none */
+typedef struct proc_loop proc_loop;       /* waits for many of them at once; this version makes none */
+
+/* PROC_VERSION of the library that is linked. Any thread; static storage. */
+const char *proc_version(void);
+
+/* The text for a negative return of this library; a positive errno value does as well. Any thread: unlike strerror()
+ * it uses no buffer that the next call overwrites. Never NULL. */
+const char *proc_strerror(int err);
+
+/* ---- how a start failed ------------------------------------------------------------------------------------- */
+
+/* In brackets: the word of proc_error_format, and what the subject is. */
+typedef enum proc_step {
+    PROC_STEP_NONE,    /* nothing failed */
+    PROC_STEP_OPTIONS, /* the arguments make no sense together [options: the option, "fds[1]"] */
+    PROC_STEP_PIPE,    /* making a pipe, a socket pair or a terminal [pipe: "in", "out", "err"] */
+    PROC_STEP_OPEN,    /* opening a PROC_FILE [open: its path] */
+    PROC_STEP_LAUNCH,  /* fork itself; -ECHILD: killed before it ran the program [launch: the program] */
+    PROC_STEP_PARENT,  /* asking to die with the parent [parent: "die_with_parent"] */
+    PROC_STEP_GROUP,   /* new session or process group [group: "group"] */
+    PROC_STEP_FDS,     /* placing the descriptors [fds: "in", "out", "err", "fds[i]"] */
+    PROC_STEP_CHDIR,   /* [chdir: the directory] */
+    PROC_STEP_UMASK,   /* [umask: "umask"] */
+    PROC_STEP_LIMIT,   /* [limit: "limits[i]"] */
+    PROC_STEP_NICE,    /* [nice: "nice"] */
+    PROC_STEP_GROUPS,  /* the supplementary groups [groups: "user"] */
+    PROC_STEP_GID,     /* [gid: "user"] */
+    PROC_STEP_UID,     /* [uid: "user"] */
+    PROC_STEP_SIGNALS, /* [signals: "keep_signals"] */
+    PROC_STEP_EXEC     /* running the program [exec: the program as it was named; proc_exec: the shell] */
+} proc_step;
+
+typedef struct proc_error {
+    int code;          /* -errno, what the call returned; 0 after a start that succeeded */
+    proc_step step;    /* where */
+    char subject[256]; /* the path, the program as it was named, or the option it was about; cut if longer */
+} proc_error;
+
+/* "chdir '/nowhere': No such file or directory". Writes at most size bytes, the NUL included; size 0 writes nothing,
+ * and buffer may be NULL then. Returns the length of the whole text without the NUL, as snprintf does. Any thread. */
+int proc_error_format(const proc_error *error, char *buffer, size_t size);
+
+/* ---- how a child ended -------------------------------------------------------------------------------------- */
+
+typedef enum proc_state {
+    PROC_RUNNING,
+    PROC_EXITED,   /* returned or called exit: code */
+    PROC_SIGNALED, /* killed: signal */
+    PROC_LOST      /* gone, but somebody else in this process reaped it, or SIGCHLD is ignored: nothing more is known */
+} proc_state;
+
+typedef struct proc_usage { /* what it and the children that it waited for used; all 0 where nobody can tell */
+    int64_t user_ns, system_ns;
+    int64_t max_rss; /* bytes */
+    int64_t minor_faults, major_faults;
+    int64_t voluntary_switches, involuntary_switches;
+} proc_usage;
+
+typedef struct proc_status {
+    proc_state state;
+    int code;   /* -1 unless PROC_EXITED */
+    int signal; /* 0 unless PROC_SIGNALED */
+    bool core_dumped;
+    bool timed_out;  /* its timeout_ms ran out and it was stopped for that */
+    bool forced;     /* it outlived grace_ms and got SIGKILL */
+    int64_t wall_ns; /* start to end, as seen by the call that noticed the end first */
+    proc_usage usage;
+    uint64_t reserved[4];
+} proc_status;
+
+/* Exited, with code 0. NULL is false. Any thread. */
+bool proc_status_ok(const proc_status *status);
+
+/* "exit 3", "SIGSEGV (core dumped)", "SIGKILL (timed out, forced)", "running", "lost". Buffer, size and return as in
+ * proc_error_format. Any thread. */
+int proc_status_format(const proc_status *status, char *buffer, size_t size);
+
+/* ---- how to start one --------------------------------------------------------------------------------------- */
+
+typedef enum proc_stdio_kind {
+    PROC_DEFAULT, /* spawn: as PROC_INHERIT. exec, execfile: out and err are captured, in is the input or PROC_NULL */
+    PROC_INHERIT, /* the parent's stream; /dev/null if it is closed there: no child starts with one of 0 to 2 closed */
+    PROC_NULL,    /* /dev/null */
+    PROC_PIPE,    /* a real pipe; the parent's end is proc_child_fd() */
+    PROC_FD,      /* .fd of the parent, which stays open there; -EBADF if it is not open */
+    PROC_FILE,    /* .path, opened by the parent, from its own directory and with its own rights and umask; read for in;
+                     written, created and truncated for out and err unless .flags says otherwise */
+    PROC_MERGE,   /* err only: wherever out goes, in order */
+    PROC_PTY      /* those streams that say so share one new terminal, which controls the child (group DEFAULT means
+                     SESSION then; OWN and SHARED are -EINVAL). The parent's end is proc_child_fd of any of them; its
+                     read says 0 when the terminal hangs up. Closing stream 0 ends nothing there: write "\4" */
+} proc_stdio_kind;
+
+typedef struct proc_stdio {
+    proc_stdio_kind kind;
+    int fd;           /* PROC_FD */
+    const char *path; /* PROC_FILE */
+    int flags;        /* PROC_FILE: open(2) flags, 0 for the default */
+    mode_t mode;      /* PROC_FILE: 0 for 0666; the parent's umask applies */
+} proc_stdio;
+
+typedef struct proc_fd_map {
+    int child;  /* this number in the child: 0 or more, named once; 0 to 2 only where that stream is PROC_DEFAULT */
+    int parent; /* is this descriptor of the parent; maps may cross one another */
+} proc_fd_map;
+
+typedef enum proc_group {
+    PROC_GROUP_DEFAULT, /* spawn, fork: as PROC_GROUP_SHARED. exec, execfile: as PROC_GROUP_OWN, but SHARED where in is
+                           PROC_INHERIT: a background group that reads the terminal would be stopped */
+    PROC_GROUP_SHARED,  /* the parent's process group */
+    PROC_GROUP_OWN,     /* its own: signals for the child go to all of it */
+    PROC_GROUP_SESSION  /* its own session and group, no controlling terminal but a PROC_PTY */
+} proc_group;
+
+typedef enum proc_overflow {
+    PROC_OVERFLOW_KILL, /* stop the child and return -ENOBUFS, with the first max_buffer bytes kept */
+    PROC_OVERFLOW_HEAD, /* keep the first max_buffer bytes, drop the rest, let it run */
+    PROC_OVERFLOW_TAIL  /* keep the last max_buffer bytes */
+} proc_overflow;
+
+typedef struct proc_user { /* set all of it: a gid of 0 is root's group */
+    uid_t uid;
+    gid_t gid;
+    const gid_t *groups; /* supplementary groups; none when group_count is 0 */
+    size_t group_count;
+} proc_user;
+
+typedef struct proc_limit {
+    int resource;        /* RLIMIT_* */
+    uint64_t soft, hard; /* PROC_NO_LIMIT for none */
+} proc_limit;
+
+typedef struct proc_channel_options proc_channel_options;
+
+/* proc_options(3) has each of these at length. */
+typedef struct proc_options {
+    /* ---- what the child sees */
+
+    /* The program, where it is not argv[0]. exec: -EINVAL. */
+    const char *file;
+    /* Its directory; NULL: the parent's. */
+    const char *cwd;
+    /* The whole environment, "NAME=value", NULL-ended, the last of a name wins; NULL: the parent's. */
+    const char *const *env;
+    /* On top of that: "NAME=value" sets, "NAME" removes; NULL-ended. */
+    const char *const *env_changes;
+    proc_stdio in, out, err;
+    /* Further descriptors. Every one that is not named here is closed in the child ... */
+    const proc_fd_map *fds;
+    size_t fd_count;
+    /* ... unless this is set: then what is not close-on-exec passes through. */
+    bool inherit_fds;
+    /* exec: instead of /bin/sh; run as SHELL -c COMMAND. Elsewhere -EINVAL. */
+    const char *shell;
+
+    /* ---- what it is allowed */
+
+    const proc_user *user; /* NULL: the parent's */
+    const proc_limit *limits;
+    size_t limit_count;
+    const mode_t *umask; /* NULL: the parent's */
+    int nice;            /* added to the parent's */
+    /* Default: an empty signal mask and every disposition SIG_DFL. Set: the mask of the calling thread, and what the
+     * parent ignores stays ignored. */
+    bool keep_signals;
+
+    /* ---- how long it lives */
+
+    proc_group group;
+    /* SIGKILL when the parent dies, where the system can: else -ENOTSUP. On Linux: when the thread that started it
+     * ends. The child alone, not what it starts; lost if it runs a set-user-ID program. With detached: -EINVAL. */
+    bool die_with_parent;
+    /* proc_child_free() leaves it running. */
+    bool detached;
+    /* 0: none. From the start; then it is stopped. This, grace_ms and cancel_fd act inside every waiting call on the
+     * child (read, write, wait, communicate), nowhere else: read and write go on to the stream's end, wait says
+     * timed_out. They end a drain too (status stays PROC_EXITED). A start that blocks before the program runs (a dead
+     * network disk) cannot be bounded. */
+    int timeout_ms;
+    /* 0: SIGTERM. */
+    int stop_signal;
+    /* From stop_signal to SIGKILL. 0: 5000. PROC_FOREVER: no SIGKILL. */
+    int grace_ms;
+    /* 0 or -1: none. Once readable or hung up, the child is stopped; exec, execfile and communicate then return
+     * -ECANCELED. The caller's: never read, never closed. */
+    int cancel_fd;
+
+    /* ---- exec, execfile and proc_child_communicate; spawn ignores these five, so that one struct may serve both */
+
+    /* Fed to stdin, which is closed then; with in other than DEFAULT or PIPE: -EINVAL. NULL with a size: -EINVAL. */
+    const void *input;
+    size_t input_size;
+    /* Bytes, for each of out and err. 0: 1 MiB. PROC_UNLIMITED. */
+    size_t max_buffer;
+    proc_overflow overflow;
+    /* How long a pipe may stay open after the child's end. 0: until all is read, as a shell's $(...) does, even if a
+     * background grandchild holds it for hours. */
+    int drain_ms;
+
+    /* ---- a message channel to the child: -ENOTSUP in this version */
+
+    const proc_channel_options *channel;
+
+    /* ---- */
+
+    /* Filled when the start fails, zeroed when it succeeds. */
+    proc_error *error;
+    uint64_t reserved[8]; /* zero */
+} proc_options;
+
+/* ---- spawn: start a program, keep a handle ------------------------------------------------------------------ */
+
+/* Starts argv[0], or options->file, with the arguments argv, NULL-ended; never through a shell. Returns once the
+ * program runs: a missing program, directory or right is reported here, never as an exit code. A name without a slash is
+ * looked up in the PATH that the child will have; of that only absolute entries count.
+ * 0: *child is the caller's, ended by proc_child_free. Else *child is NULL, nothing runs, *options->error has the step:
+ *   -EINVAL, -ENOTSUP                   an option makes no sense, or this system cannot do it
+ *   -ENOENT, -EACCES, -ENOTDIR, -ELOOP  a program, directory or PROC_FILE is missing or forbidden
+ *   -ENOEXEC, -ETXTBSY, -E2BIG          no program or script; it is being written; arguments or environment too long
+ *   -EBADF                              a descriptor that is not open
+ *   -EPERM                              not allowed: user, nice, limits
+ *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  out of descriptors, memory or processes: try again later
+ *   -ECHILD                             killed before it could run the program
+ * Any thread. */
+int proc_spawn(proc_child **child, const char *const argv[], const proc_options *options);
+
+/* main's argv, or what execv takes, as an argument of these functions: C converts it only by a cast. */
+static inline const char *const *proc_argv(char *const argv[])
+{
+    return (const char *const *)argv;
+}
+
+/* The process ID: the child's until it was reaped, later perhaps a stranger's, so for showing rather than for kill(2).
+ * -EINVAL for NULL. Any thread. */
+pid_t proc_child_pid(const proc_child *child);
+
+/* The parent's end of stream 0, 1 or 2, or -EBADF; it stays the child's. Those of 1 and 2 are blocking: give one to
+ * another child as PROC_FD, then proc_child_close it here. That of 0 is O_NONBLOCK, and writing to it raises SIGPIPE. A
+ * terminal's is one O_NONBLOCK descriptor for all its streams. */
+int proc_child_fd(const proc_child *child, int stream);
+
+/* A descriptor for poll(2): readable once the child has ended; it stays the child's, so do not read or close it. It
+ * does not know of timeout_ms and cancel_fd. Or an error: -EMFILE, -ENFILE, -ENOMEM, -EAGAIN. */
+int proc_child_exit_fd(proc_child *child);
+
+/* NULL: it has none. proc_child_free frees it, you do not. */
+proc_channel *proc_child_channel(const proc_child *child);
+
+/* From stream 1 or 2, or 0 of a terminal: waits for the first byte, not for size of them. 1 or more: that many bytes;
+ * 0: the end of the stream; -ETIMEDOUT: nothing came in timeout_ms; -EBADF: that stream has no pipe, or it was closed
+ * here; -EINVAL: size 0. Each stream: one thread at a time. */
+ssize_t proc_child_read(proc_child *child, int stream, void *buffer, size_t size, int timeout_ms);
+
+/* To stdin. All of it unless the time runs out: then what was written, or -ETIMEDOUT if nothing was. -EPIPE: nobody
+ * reads it any more; -EBADF: it has no pipe, or it was closed here. Size 0: 0. One thread at a time. */
+ssize_t proc_child_write(proc_child *child, const void *data, size_t size, int timeout_ms);
+
+/* Closes the parent's end of a stream; for 0 that is the child's end of file. -EBADF: no such end, or closed before. */
+int proc_child_close(proc_child *child, int stream);
+
+/* 0 and *status (or NULL) once it has ended, again and again; -ETIMEDOUT, with state PROC_RUNNING, while it has not. A
+ * child that ends by itself leaves the rest of its group alone; where its timeout_ms ran out or cancel_fd fired, what
+ * is left of its own group is killed. Output that nobody reads can keep a child from ending: see proc_child_communicate.
+ * Any thread. */
+int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status);
+
+/* To the child, or to all of its group if it has its own; signal 0 only asks. -ESRCH once it was reaped: never to a
+ * stranger. -EINVAL: no such signal; -EPERM: it runs as another user now. Any thread. */
+int proc_child_kill(proc_child *child, int signal);
+
+/* stop_signal, up to grace_ms (0: none; PROC_FOREVER: no SIGKILL), then SIGKILL; what is left of its own group is
+ * killed too; reaped. 0 and *status (or NULL). After the end: 0 and the status, and nobody is signalled. */
+int proc_child_stop(proc_child *child, int grace_ms, proc_status *status);
+
+/* Closes its pipes. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
+ * grace; a detached one is left running and is the program's own to wait for from then on. NULL is fine. */
+void proc_child_free(proc_child *child);
+
+/* ---- exec, execFile: run to the end and keep what it wrote --------------------------------------------------- */
+
+typedef struct proc_result {
+    proc_status status;
+    char *out, *err;                   /* never NULL after a start; a NUL follows the last byte */
+    size_t out_size, err_size;         /* bytes, without that NUL */
+    bool out_truncated, err_truncated; /* a limit was hit */
+    bool incomplete;                   /* drain_ms ran out: somebody still held the pipe */
+} proc_result;
+
+/* Runs command, a line for the shell (sh -c), to its end. What it wrote is kept in *result, which may hold anything
+ * before and is the caller's to proc_result_clear after, whatever is returned.
+ * 0: it ran to its own end, whatever its exit code. Else it was stopped, and the result holds what it wrote:
+ *   -ETIMEDOUT  timeout_ms ran out
+ *   -ENOBUFS    it wrote more than max_buffer (PROC_OVERFLOW_KILL)
+ *   -ECANCELED  cancel_fd
+ * or it never started: any other, as for proc_spawn; the result is empty, its code -1. (-ENOMEM may also come from the
+ * middle of a run: then the child was killed and reaped, and the result is empty too.)
+ * On Linux the child also dies with the calling process, unless it is detached. Any thread. */
+int proc_exec(proc_result *result, const char *command, const proc_options *options);
+
+/* The same for a program and its arguments, as proc_spawn takes them: no shell, nothing to quote. */
+int proc_execfile(proc_result *result, const char *const argv[], const proc_options *options);
+
+/* The same on a child of proc_spawn with pipes: feed options->input, read both streams to the end, wait. Of these
+ * options only input, max_buffer, overflow, drain_ms and cancel_fd are read. A stream that is no pipe gives an empty
+ * result; a terminal is read into out (into err, if only err is one). -EBADF: input for a stdin that is no open pipe;
+ * the child is untouched. The handle stays the caller's, to be freed. */
+int proc_child_communicate(proc_child *child, const proc_options *options, proc_result *result);
+
+/* Frees out and err and zeroes the rest. Takes NULL, and a cleared or zeroed result. */
+void proc_result_clear(proc_result *result);
+
+/* One word for a shell's command line, quoted so that the shell takes it as it is. Buffer, size and return as in
+ * proc_error_format; a cut text is no safe word. Any thread. */
+int proc_shell_quote(const char *word, char *buffer, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

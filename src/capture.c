@@ -1,0 +1,106 @@
+/*
+ * Output that is kept: it doubles up to its limit. HEAD and KILL read what is past the limit into a little slack, so that
+ * one byte too many is noticed and the rest can be dropped; TAIL turns into a ring when it is full.
+ */
+#include "capture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { FIRST_CAPACITY = 16 * 1024, SLACK = 64 * 1024 };
+
+void capture_init(capture *c, proc_overflow overflow, size_t limit)
+{
+    *c = (capture){.overflow = overflow, .limit = limit};
+}
+
+static size_t largest_capacity(const capture *c)
+{
+    if (c->overflow == PROC_OVERFLOW_TAIL) {
+        return c->limit;
+    }
+    return c->limit > SIZE_MAX - 1 - SLACK ? SIZE_MAX - 1 : c->limit + SLACK;
+}
+
+static int grow(capture *c)
+{
+    size_t largest = largest_capacity(c);
+    size_t capacity = c->capacity == 0 ? FIRST_CAPACITY : c->capacity <= largest / 2 ? 2 * c->capacity : largest;
+    if (capacity > largest) {
+        capacity = largest;
+    }
+    char *data = capacity > PTRDIFF_MAX - 1 ? NULL : realloc(c->data, capacity + 1);
+    if (data == NULL) {
+        return -ENOMEM;
+    }
+    c->data = data;
+    c->capacity = capacity;
+    return 0;
+}
+
+int capture_space(capture *c, char **at, size_t *room)
+{
+    if (c->size == c->capacity && c->capacity < largest_capacity(c)) {
+        int err = grow(c);
+        if (err < 0) {
+            return err;
+        }
+    }
+    size_t end = c->size;
+    if (c->overflow == PROC_OVERFLOW_TAIL && c->size == c->limit) {
+        end = c->start;
+    }
+    *at = c->data + end;
+    *room = c->capacity - end;
+    return 0;
+}
+
+void capture_add(capture *c, size_t size)
+{
+    if (c->overflow == PROC_OVERFLOW_TAIL && c->size == c->limit) {
+        c->truncated = c->truncated || size > 0;
+        c->start = (c->start + size) % c->limit;
+        return;
+    }
+    if (size > c->limit - c->size) {
+        c->truncated = true;
+        size = c->limit - c->size;
+    }
+    c->size += size;
+}
+
+static void reverse(char *data, size_t size)
+{
+    for (size_t i = 0; i < size / 2; i++) {
+        char swapped = data[i];
+        data[i] = data[size - 1 - i];
+        data[size - 1 - i] = swapped;
+    }
+}
+
+int capture_finish(capture *c, char **data, size_t *size)
+{
+    if (c->start != 0) { /* turn the ring so that its oldest byte comes first */
+        reverse(c->data, c->start);
+        reverse(c->data + c->start, c->size - c->start);
+        reverse(c->data, c->size);
+    }
+    char *fitted = realloc(c->data, c->size + 1);
+    if (fitted == NULL) {
+        if (c->data == NULL) {
+            return -ENOMEM;
+        }
+        fitted = c->data; /* could not be made smaller: it will do as it is */
+    }
+    fitted[c->size] = '\0';
+    *data = fitted;
+    *size = c->size;
+    c->data = NULL;
+    return 0;
+}
+
+void capture_free(capture *c)
+{
+    free(c->data);
+    c->data = NULL;
+}

@@ -1,0 +1,515 @@
+/*
+ * The handle: its streams, its end, and the three ways to bring that about. Any number of threads may wait for one child;
+ * each polls for itself, and whoever sees something due takes the lock and does it, once. The number of a child is only
+ * used under the lock and before the reap, so that a signal never reaches a stranger.
+ */
+#include "child.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+bool child_is_ours(const proc_child *c)
+{
+    return c != NULL && c->owner == getpid();
+}
+
+/* ---- the end, under the lock ---- */
+
+static bool look_whether_ended(proc_child *c)
+{
+    if (!c->ended && sys_peek(c->pid, c->watch.pidfd) != 0) { /* -ECHILD: somebody else reaped it */
+        c->ended = true;
+        c->status.wall_ns = sys_now() - c->started;
+    }
+    return c->ended;
+}
+
+/* Stolen children are not ours to signal: their number may be anybody's by now. */
+static bool is_stolen(const proc_child *c)
+{
+    return sys_peek(c->pid, c->watch.pidfd) == -ECHILD;
+}
+
+static int send_signal(proc_child *c, int signal)
+{
+    if (c->reaped || is_stolen(c)) {
+        return -ESRCH;
+    }
+    if (!c->own_group) {
+        return sys_kill(c->pid, c->watch.pidfd, signal);
+    }
+    int err = sys_kill_group(c->pid, signal);
+    if (err == -ESRCH || signal == SIGKILL) { /* it may have left its group for another one */
+        int direct = sys_kill(c->pid, c->watch.pidfd, signal);
+        err = direct == 0 ? 0 : err;
+    }
+    return err;
+}
+
+static void perform(proc_child *c, life_act act)
+{
+    switch (act) {
+    case LIFE_WAIT:
+        break;
+    case LIFE_SEND_STOP:
+        (void)send_signal(c, c->stop_signal); /* gone, or not ours to signal since it changed its user: SIGKILL follows */
+        (void)send_signal(c, SIGCONT);        /* a stopped process takes a signal when it goes on */
+        break;
+    case LIFE_SEND_KILL:
+        c->status.forced = !look_whether_ended(c);
+        (void)send_signal(c, SIGKILL);
+        break;
+    }
+}
+
+static void step(proc_child *c, int64_t now)
+{
+    if (!c->reaped) {
+        perform(c, life_step(&c->life, now));
+    }
+}
+
+static void finish(proc_child *c)
+{
+    if (c->reaped) {
+        return;
+    }
+    if (c->life.phase != LIFE_RUNNING && c->own_group && !is_stolen(c)) {
+        (void)sys_kill_group(c->pid, SIGKILL); /* while the dead leader still holds the number */
+    }
+    exitwatch_settle(&c->watch);
+    sys_reap(c->pid, c->watch.pidfd, &c->status);
+    c->status.timed_out = c->life.reason == LIFE_TIMEOUT;
+    c->reaped = true;
+}
+
+/* ---- the same for those who do not hold it ---- */
+
+static void lock(proc_child *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+}
+
+static void unlock(proc_child *c)
+{
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+int child_exit_fd(proc_child *c)
+{
+    lock(c);
+    int fd = exitwatch_fd(&c->watch, c->pid, c->reaped);
+    unlock(c);
+    return fd;
+}
+
+bool child_exit_is_known(proc_child *c)
+{
+    lock(c);
+    bool known = c->ended;
+    unlock(c);
+    return known;
+}
+
+bool child_has_ended(proc_child *c)
+{
+    lock(c);
+    bool ended = look_whether_ended(c);
+    unlock(c);
+    return ended;
+}
+
+int64_t child_deadline(proc_child *c)
+{
+    lock(c);
+    int64_t deadline = c->reaped ? SYS_NEVER : life_deadline(&c->life);
+    unlock(c);
+    return deadline;
+}
+
+bool child_is_stopping(proc_child *c)
+{
+    lock(c);
+    bool stopping = c->reaped || c->life.phase != LIFE_RUNNING;
+    unlock(c);
+    return stopping;
+}
+
+bool child_is_out_of_reach(proc_child *c)
+{
+    lock(c);
+    bool out_of_reach = c->life.phase == LIFE_KILLED || (c->life.phase == LIFE_STOPPING && (c->reaped || !c->own_group));
+    unlock(c);
+    return out_of_reach;
+}
+
+life_reason child_stop_reason(proc_child *c)
+{
+    lock(c);
+    life_reason reason = c->life.reason;
+    unlock(c);
+    return reason;
+}
+
+int child_kill_now(proc_child *c)
+{
+    lock(c);
+    int err = send_signal(c, SIGKILL);
+    unlock(c);
+    return err;
+}
+
+void child_begin_stop(proc_child *c, life_reason reason)
+{
+    lock(c);
+    if (!c->reaped) {
+        perform(c, life_stop(&c->life, reason, c->life.grace_ms, sys_now()));
+    }
+    unlock(c);
+}
+
+void child_step(proc_child *c, int64_t now)
+{
+    lock(c);
+    step(c, now);
+    unlock(c);
+}
+
+void child_finish(proc_child *c, proc_status *status)
+{
+    lock(c);
+    finish(c);
+    *status = c->status;
+    unlock(c);
+}
+
+/* ---- waiting ---- */
+
+/* Somebody may still read what a child left behind: its time is of no interest then, unless others of its group live on. */
+static void step_unless_over(proc_child *c, int64_t now)
+{
+    lock(c);
+    if (!c->reaped && c->life.phase == LIFE_RUNNING && !c->own_group && look_whether_ended(c)) {
+        c->life.timeout_at = SYS_NEVER;
+    } else {
+        step(c, now);
+    }
+    unlock(c);
+}
+
+/*
+ * One wait of a call that has the child's stream (or -1) or its end in mind. Its time, its grace and its cancel_fd are
+ * looked after on the way, whatever the caller waits for. 1: the stream or the end is ready, 0: look again, or -ETIMEDOUT.
+ */
+static int await(proc_child *c, int stream_fd, short events, int64_t deadline)
+{
+    enum { STREAM, END, CANCEL, COUNT };
+    struct pollfd fds[COUNT] = {
+        {.fd = stream_fd, .events = events},
+        {.fd = -1, .events = POLLIN},
+        {.fd = child_is_stopping(c) ? -1 : c->cancel_fd, .events = POLLIN},
+    };
+    if (stream_fd < 0) {
+        fds[END].fd = child_exit_fd(c);
+        if (fds[END].fd < 0) {
+            return fds[END].fd;
+        }
+    }
+    int64_t due = child_deadline(c);
+    int ready = sys_poll(fds, COUNT, due < deadline ? due : deadline);
+    if (ready < 0) {
+        return ready;
+    }
+    if (fds[CANCEL].revents != 0) {
+        child_begin_stop(c, LIFE_CANCEL);
+    }
+    if (fds[STREAM].revents != 0 || fds[END].revents != 0) {
+        return 1;
+    }
+    int64_t now = sys_now();
+    if (due <= now) {
+        step_unless_over(c, now);
+    }
+    return deadline != SYS_NEVER && deadline <= now ? -ETIMEDOUT : 0;
+}
+
+static bool is_time(int timeout_ms)
+{
+    return timeout_ms >= PROC_FOREVER;
+}
+
+/* Reaps it if it has ended; false while it runs. */
+static bool finish_if_ended(proc_child *c, proc_status *status)
+{
+    lock(c);
+    bool ended = c->reaped || look_whether_ended(c);
+    if (ended) {
+        finish(c);
+    }
+    *status = c->status;
+    unlock(c);
+    return ended;
+}
+
+static int wait_for_end(proc_child *c, int timeout_ms, proc_status *status)
+{
+    int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
+    while (!finish_if_ended(c, status)) {
+        int err = await(c, -1, 0, deadline);
+        if (err < 0) {
+            /* At the deadline it may have ended just now. */
+            return finish_if_ended(c, status) ? 0 : err;
+        }
+    }
+    return 0;
+}
+
+int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status)
+{
+    proc_status unused;
+    if (!child_is_ours(child) || !is_time(timeout_ms)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    int err = wait_for_end(child, timeout_ms, status != NULL ? status : &unused);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+/* ---- killing ---- */
+
+int proc_child_kill(proc_child *child, int signal)
+{
+    if (!child_is_ours(child)) {
+        return -EINVAL;
+    }
+    lock(child);
+    int err = send_signal(child, signal);
+    unlock(child);
+    return err;
+}
+
+int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
+{
+    proc_status unused;
+    if (!child_is_ours(child) || !is_time(grace_ms)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    lock(child);
+    if (!child->reaped && !look_whether_ended(child)) {
+        int64_t now = sys_now();
+        perform(child, life_stop(&child->life, LIFE_ASKED, grace_ms, now));
+        step(child, now);
+    }
+    unlock(child);
+    int err = wait_for_end(child, PROC_FOREVER, status != NULL ? status : &unused);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+/* ---- streams ---- */
+
+static bool has_stream(const proc_child *c, int stream)
+{
+    return stream >= 0 && stream <= 2 && c->streams[stream] >= 0;
+}
+
+int proc_child_fd(const proc_child *child, int stream)
+{
+    if (!child_is_ours(child)) {
+        return -EINVAL;
+    }
+    return has_stream(child, stream) ? child->streams[stream] : -EBADF;
+}
+
+ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size)
+{
+    ssize_t got = sys_read(c->streams[stream], buffer, size);
+    return got == -EIO && c->is_terminal[stream] ? 0 : got; /* Linux says that of a terminal that nobody has open */
+}
+
+/* A pipe with nothing to look after on the way may as well wait in read itself. */
+static bool may_block(proc_child *c, int stream, int timeout_ms)
+{
+    return timeout_ms == PROC_FOREVER && !c->is_terminal[stream] && c->cancel_fd < 0 && child_deadline(c) == SYS_NEVER;
+}
+
+static ssize_t read_stream(proc_child *c, int stream, void *buffer, size_t size, int timeout_ms)
+{
+    if (may_block(c, stream, timeout_ms)) {
+        return child_read_stream(c, stream, buffer, size);
+    }
+    int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
+    for (;;) {
+        int ready = await(c, c->streams[stream], POLLIN, deadline);
+        if (ready < 0) {
+            return ready;
+        }
+        ssize_t got = ready > 0 ? child_read_stream(c, stream, buffer, size) : -EAGAIN;
+        if (got != -EAGAIN) {
+            return got;
+        }
+    }
+}
+
+ssize_t proc_child_read(proc_child *child, int stream, void *buffer, size_t size, int timeout_ms)
+{
+    if (!child_is_ours(child) || buffer == NULL || size == 0 || !is_time(timeout_ms)) {
+        return -EINVAL;
+    }
+    if (!has_stream(child, stream) || (stream == 0 && !child->is_terminal[0])) {
+        return -EBADF;
+    }
+    int cancel = sys_hold_cancel();
+    ssize_t got = read_stream(child, stream, buffer, size, timeout_ms);
+    sys_release_cancel(cancel);
+    return got;
+}
+
+static ssize_t write_stream(proc_child *c, const char *data, size_t size, int timeout_ms)
+{
+    int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
+    size_t done = 0;
+    while (done < size) {
+        ssize_t put = sys_write(c->streams[0], data + done, size - done);
+        if (put >= 0) {
+            done += (size_t)put;
+            continue;
+        }
+        int err = put == -EAGAIN ? await(c, c->streams[0], POLLOUT, deadline) : (int)put;
+        if (err == -ETIMEDOUT && done > 0) {
+            break;
+        }
+        if (err < 0) {
+            return err;
+        }
+    }
+    return (ssize_t)done;
+}
+
+ssize_t proc_child_write(proc_child *child, const void *data, size_t size, int timeout_ms)
+{
+    if (!child_is_ours(child) || (data == NULL && size > 0) || size > SSIZE_MAX || !is_time(timeout_ms)) {
+        return -EINVAL;
+    }
+    if (!has_stream(child, 0)) {
+        return -EBADF;
+    }
+    int cancel = sys_hold_cancel();
+    ssize_t put = write_stream(child, data, size, timeout_ms);
+    sys_release_cancel(cancel);
+    return put;
+}
+
+void child_close_stream(proc_child *c, int stream)
+{
+    lock(c); /* the streams of a terminal share one descriptor */
+    int fd = c->streams[stream];
+    c->streams[stream] = -1;
+    for (int other = 0; other < 3; other++) {
+        if (c->streams[other] == fd) {
+            fd = -1;
+        }
+    }
+    unlock(c);
+    sys_close(&fd);
+}
+
+int proc_child_close(proc_child *child, int stream)
+{
+    if (!child_is_ours(child)) {
+        return -EINVAL;
+    }
+    if (!has_stream(child, stream)) {
+        return -EBADF;
+    }
+    int cancel = sys_hold_cancel();
+    child_close_stream(child, stream);
+    sys_release_cancel(cancel);
+    return 0;
+}
+
+/* ---- the rest ---- */
+
+pid_t proc_child_pid(const proc_child *child)
+{
+    return child_is_ours(child) ? child->pid : -EINVAL;
+}
+
+int proc_child_exit_fd(proc_child *child)
+{
+    return child_is_ours(child) ? child_exit_fd(child) : -EINVAL;
+}
+
+proc_channel *proc_child_channel(const proc_child *child)
+{
+    (void)child;
+    return NULL; /* no start makes one yet */
+}
+
+static void end_now(proc_child *c)
+{
+    if (c->reaped) {
+        return;
+    }
+    if (!look_whether_ended(c)) {
+        if (c->detached) {
+            return;
+        }
+        (void)send_signal(c, SIGKILL);
+    }
+    /* Not finish(): sys_reap waits for the end, and with the group it is done already. */
+    if (!c->ended) {
+        c->life.phase = LIFE_KILLED; /* what the group has left is killed again, behind the last fork */
+        struct pollfd end = {.fd = c->watch.pidfd >= 0 ? c->watch.pidfd : c->watch.fd, .events = POLLIN};
+        if (end.fd >= 0) {
+            (void)sys_poll(&end, 1, SYS_NEVER);
+        }
+    }
+    finish(c);
+}
+
+void child_destroy(proc_child *c)
+{
+    for (int stream = 0; stream < 3; stream++) {
+        child_close_stream(c, stream);
+    }
+    lock(c);
+    end_now(c);
+    unlock(c);
+    exitwatch_close(&c->watch);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* In a copy of the process: no lock, which may be held for ever, and nobody else's child is touched. */
+static void forget(proc_child *c)
+{
+    for (int stream = 0; stream < 3; stream++) {
+        int fd = c->streams[stream];
+        for (int other = stream; other < 3; other++) {
+            if (c->streams[other] == fd) {
+                c->streams[other] = -1;
+            }
+        }
+        sys_close(&fd);
+    }
+    exitwatch_forget(&c->watch);
+    free(c);
+}
+
+void proc_child_free(proc_child *child)
+{
+    if (child == NULL) {
+        return;
+    }
+    int cancel = sys_hold_cancel();
+    if (child_is_ours(child)) {
+        child_destroy(child);
+    } else {
+        forget(child);
+    }
+    sys_release_cancel(cancel);
+}

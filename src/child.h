@@ -1,0 +1,61 @@
+/*
+ * The handle of a child, for the files that drive one.
+ */
+#ifndef CHILD_H
+#define CHILD_H
+
+#include "life.h"
+#include "os/exitwatch.h"
+#include "plan.h"
+
+#include <pthread.h>
+
+/* The streams belong to whoever uses each; all below the lock is guarded by it, and `owner` never changes. */
+struct proc_child {
+    pid_t owner; /* the process that started it: in a copy made by fork the handle is dead */
+    pid_t pid;
+    bool own_group;
+    bool detached;
+    int stop_signal;
+    int cancel_fd; /* -1: none */
+    int64_t started;
+    int streams[3]; /* the parent's ends; -1. A terminal stands in several */
+    bool is_terminal[3];
+
+    pthread_mutex_t lock;
+    exitwatch watch;
+    life life;
+    bool ended;  /* seen to be dead, perhaps not reaped: its number is still its own */
+    bool reaped;
+    proc_status status;
+};
+
+hidden int child_start(proc_child **child, const plan_program *program, const proc_options *options);
+hidden void child_destroy(proc_child *c);
+
+/* A descriptor that tells the end, or -errno. */
+hidden int child_exit_fd(proc_child *c);
+hidden bool child_exit_is_known(proc_child *c);
+/* Is it dead? Asks the system where that is not known yet. */
+hidden bool child_has_ended(proc_child *c);
+/* When its time is up. In a child that was reaped nothing is due any more. */
+hidden int64_t child_deadline(proc_child *c);
+hidden bool child_is_stopping(proc_child *c);
+/* Begins to stop it, where that has not begun. */
+hidden void child_begin_stop(proc_child *c, life_reason reason);
+/* Stopping it has come to an end: nothing is left that a signal could be sent to, or SIGKILL was. */
+hidden bool child_is_out_of_reach(proc_child *c);
+hidden life_reason child_stop_reason(proc_child *c);
+hidden int child_kill_now(proc_child *c);
+/* Does what is due by now. */
+hidden void child_step(proc_child *c, int64_t now);
+/* For one that has ended: kills what is left of its group if it was stopped, reaps it, fills the status. */
+hidden void child_finish(proc_child *c, proc_status *status);
+hidden void child_close_stream(proc_child *c, int stream);
+/* One read or write of an end of ours, without waiting longer than the end itself makes us: the terminal's hang-up is an
+ * end of file, and a child that no longer reads is -EPIPE. */
+hidden ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size);
+
+hidden bool child_is_ours(const proc_child *c); /* false in a copy of the process */
+
+#endif

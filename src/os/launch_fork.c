@@ -1,0 +1,74 @@
+/*
+ * The launcher of every system, and of all that changes ids: fork, and a close-on-exec pipe on which the child tells how
+ * far it came. End of file on it means that the program runs or that the child is dead; what it wrote last tells which.
+ */
+#include "os/launch.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* Records are smaller than PIPE_BUF, so each arrives whole or not at all; the last one counts. */
+void launch_read_report(int fd, launch_report *report)
+{
+    launch_report record;
+    while (sys_read(fd, &record, sizeof record) == (ssize_t)sizeof record) {
+        *report = record;
+        if (record.failure.err != 0) {
+            break; /* it says no more */
+        }
+    }
+}
+
+int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_failure *failure)
+{
+    if (report->progress == LAUNCH_EXECUTING && report->failure.err == 0) {
+        return 0;
+    }
+    proc_status unused;
+    sys_reap(pid, *pidfd, &unused);
+    sys_close(pidfd);
+    *failure = report->failure;
+    if (failure->err == 0) {
+        *failure = (launch_failure){.step = PROC_STEP_LAUNCH, .err = -ECHILD};
+    }
+    return failure->err;
+}
+
+static int fail(launch_failure *failure, proc_step step, int err)
+{
+    *failure = (launch_failure){.step = step, .err = err};
+    return err;
+}
+
+int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure)
+{
+    int ends[2];
+    int err = sys_pipe(ends);
+    if (err < 0) {
+        return fail(failure, PROC_STEP_LAUNCH, err);
+    }
+    launch_report report = {.progress = LAUNCH_NOT_RUN};
+    pid_t parent = getpid();
+    sigset_t mask;
+    sys_block_signals(&mask);
+    pid_t child = fork();
+    if (child == 0) {
+        launch_child_side(plan, parent, &mask, &report, ends[1]);
+    }
+    err = child < 0 ? -errno : 0;
+    sys_set_signal_mask(&mask);
+    sys_close(&ends[1]);
+    if (err == 0) {
+        *pid = child;
+        *pidfd = sys_pidfd(child); /* it is not reaped yet, so the number is its own */
+        if (*pidfd < 0) {
+            *pidfd = -1;
+        }
+        launch_read_report(ends[0], &report);
+        err = launch_conclude(&report, child, pidfd, failure);
+    } else {
+        (void)fail(failure, PROC_STEP_LAUNCH, err);
+    }
+    sys_close(&ends[0]);
+    return err;
+}

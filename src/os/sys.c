@@ -1,0 +1,177 @@
+/*
+ * The system calls that are the same everywhere. See sys.h for what they promise.
+ */
+#include "os/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t sys_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail: the clock exists, the address is good */
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t sys_deadline(int64_t now, int ms)
+{
+    if (ms < 0 || now > SYS_NEVER - (int64_t)ms * SYS_MS) {
+        return SYS_NEVER;
+    }
+    return now + (int64_t)ms * SYS_MS;
+}
+
+int sys_raise_fd(int *fd)
+{
+    if (*fd > 2) {
+        return 0;
+    }
+    int raised = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+    int err = raised < 0 ? -errno : 0;
+    sys_close(fd);
+    *fd = raised;
+    return err;
+}
+
+int sys_open(const char *path, int flags, mode_t mode)
+{
+    int fd;
+    do {
+        fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        return -errno;
+    }
+    int err = sys_raise_fd(&fd);
+    return err < 0 ? err : fd;
+}
+
+int sys_pipe(int ends[2])
+{
+    int err = sys_pipe_cloexec(ends);
+    if (err < 0) {
+        ends[0] = ends[1] = -1;
+        return err;
+    }
+    err = sys_raise_fd(&ends[0]);
+    if (err == 0) {
+        err = sys_raise_fd(&ends[1]);
+    }
+    if (err < 0) {
+        sys_close(&ends[0]);
+        sys_close(&ends[1]);
+    }
+    return err;
+}
+
+/* Not repeated on EINTR: Linux has freed the number by then, and another thread may have it. */
+void sys_close(int *fd)
+{
+    if (*fd >= 0) {
+        int saved = errno;
+        (void)close(*fd); /* nothing of ours is lost by a failing close: pipes, terminals and files that a child writes */
+        errno = saved;
+        *fd = -1;
+    }
+}
+
+int sys_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+ssize_t sys_read(int fd, void *buffer, size_t size)
+{
+    if (size > SSIZE_MAX) {
+        size = SSIZE_MAX;
+    }
+    for (;;) {
+        ssize_t got = read(fd, buffer, size);
+        if (got >= 0) {
+            return got;
+        }
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+static bool sigpipe_is_pending(void)
+{
+    sigset_t pending;
+    (void)sigemptyset(&pending);
+    (void)sigpending(&pending);
+    return sigismember(&pending, SIGPIPE) == 1;
+}
+
+/*
+ * A write to a pipe that nobody reads raises SIGPIPE in this thread. Block it around the write and take it back if the
+ * write made it; one that was pending before can only have been so while the caller had it blocked, and stays.
+ */
+ssize_t sys_write(int fd, const void *data, size_t size)
+{
+    sigset_t sigpipe, old;
+    (void)sigemptyset(&sigpipe);
+    (void)sigaddset(&sigpipe, SIGPIPE);
+    int err = pthread_sigmask(SIG_BLOCK, &sigpipe, &old);
+    if (err != 0) {
+        return -err;
+    }
+    bool was_blocked = sigismember(&old, SIGPIPE) == 1;
+    bool was_pending = was_blocked && sigpipe_is_pending();
+
+    ssize_t put;
+    do {
+        put = write(fd, data, size > SSIZE_MAX ? SSIZE_MAX : size);
+    } while (put < 0 && errno == EINTR);
+    if (put < 0) {
+        put = -errno;
+    }
+    if (put == -EPIPE && !was_pending) {
+        static const struct timespec at_once = {0};
+        while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR) {
+        }
+    }
+    if (!was_blocked) {
+        (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    return put;
+}
+
+int sys_poll(struct pollfd *fds, size_t count, int64_t deadline)
+{
+    for (;;) {
+        int timeout = -1;
+        if (deadline != SYS_NEVER) {
+            int64_t left = deadline - sys_now();
+            int64_t ms = left <= 0 ? 0 : (left - 1) / SYS_MS + 1; /* rounded up: never early */
+            timeout = ms > INT_MAX ? INT_MAX : (int)ms;
+        }
+        int ready = poll(fds, (nfds_t)count, timeout);
+        if (ready > 0 || (ready == 0 && timeout == 0)) {
+            return ready;
+        }
+        if (ready < 0 && errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+int sys_hold_cancel(void)
+{
+    int state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void sys_release_cancel(int state)
+{
+    (void)pthread_setcancelstate(state, NULL);
+}

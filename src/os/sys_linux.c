@@ -1,0 +1,339 @@
+/*
+ * The system calls that Linux has a better form of: descriptors that name a process, close_range, raw signal masks.
+ * Everything here falls back by itself on a kernel, or under a filter, that refuses the newer call.
+ */
+#include "os/sys.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Older headers lack these; the numbers are the same on every architecture but alpha. */
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#define WAIT_PIDFD 3 /* P_PIDFD, Linux 5.4 */
+
+const bool sys_can_die_with_parent = true;
+
+int sys_pipe_cloexec(int ends[2])
+{
+    return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+void sys_grow_pipe(int fd, size_t size)
+{
+    int saved = errno;
+    (void)fcntl(fd, F_SETPIPE_SZ, (int)size); /* refused past the user's share: then it stays as it is */
+    errno = saved;
+}
+
+/* The slave is taken by TIOCGPTPEER (Linux 4.13), which needs no path and works where /dev/pts is another mount. */
+int sys_open_terminal(sys_terminal *terminal)
+{
+    terminal->slave = -1;
+    terminal->path[0] = '\0';
+    terminal->master = sys_open("/dev/ptmx", O_RDWR, 0);
+    if (terminal->master < 0) {
+        return terminal->master;
+    }
+    int err = 0, unlock = 0;
+    if (ioctl(terminal->master, TIOCSPTLCK, &unlock) < 0) {
+        err = -errno;
+    } else {
+        terminal->slave = ioctl(terminal->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        err = terminal->slave < 0 ? -errno : sys_raise_fd(&terminal->slave);
+    }
+    if (err == 0) {
+        err = sys_set_nonblocking(terminal->master);
+    }
+    if (err < 0) {
+        sys_close_terminal(terminal);
+    }
+    return err;
+}
+
+void sys_close_terminal(sys_terminal *terminal)
+{
+    sys_close(&terminal->master);
+    sys_close(&terminal->slave);
+}
+
+int sys_set_controlling_terminal(const sys_terminal *terminal)
+{
+    return ioctl(terminal->slave, TIOCSCTTY, 0) < 0 ? -errno : 0;
+}
+
+/*
+ * Raw, and all ones: sigfillset and pthread_sigmask leave out the signals that libc keeps to itself (32 and 33), and a
+ * handler of those must not run in a child that shares our memory either.
+ */
+#define SIGNAL_BYTES (_NSIG / 8)
+
+static void change_mask(const void *set, sigset_t *old)
+{
+    if (old != NULL) {
+        (void)sigemptyset(old);
+    }
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, old, SIGNAL_BYTES); /* cannot fail: the arguments are good */
+}
+
+void sys_block_signals(sigset_t *old)
+{
+    static const unsigned char all[16] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+    change_mask(all, old);
+}
+
+void sys_set_signal_mask(const sigset_t *mask)
+{
+    change_mask(mask, NULL);
+}
+
+/*
+ * Set raw: libc's sigaction refuses 32 and 33. The kernel's struct differs between architectures, but all zero it is
+ * SIG_DFL without flags on each of them.
+ */
+void sys_reset_signals(bool keep_ignored)
+{
+    static const unsigned long by_default[8];
+    for (int signal = 1; signal < _NSIG; signal++) {
+        struct sigaction now;
+        if (keep_ignored && sigaction(signal, NULL, &now) == 0 &&
+            (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN)) {
+            continue;
+        }
+        (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, SIGNAL_BYTES); /* EINVAL for SIGKILL and SIGSTOP */
+    }
+}
+
+int sys_set_limit(const proc_limit *limit)
+{
+    struct rlimit64 wanted = {.rlim_cur = limit->soft, .rlim_max = limit->hard}; /* PROC_NO_LIMIT is RLIM64_INFINITY */
+    return syscall(SYS_prlimit64, 0, limit->resource, &wanted, NULL) < 0 ? -errno : 0;
+}
+
+int sys_die_with_parent(void)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
+}
+
+int sys_pidfd(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    int err = sys_raise_fd(&fd);
+    return err < 0 ? err : fd;
+}
+
+/* ---- waiting and killing ---- */
+
+struct kernel_rusage { /* what the kernel writes, whatever libc's own struct looks like */
+    struct {
+        long seconds, microseconds;
+    } user, system;
+    long max_rss, shared, data, stack, minor_faults, major_faults, swaps, in, out, sent, received, signals;
+    long voluntary_switches, involuntary_switches;
+};
+
+/* By descriptor where there is one: the number may have been given to another child since somebody stole this one. */
+static int wait_for(pid_t pid, int pidfd, int options, siginfo_t *info, struct kernel_rusage *usage)
+{
+    for (;;) {
+        info->si_pid = 0;
+        int type = pidfd >= 0 ? WAIT_PIDFD : P_PID;
+        if (syscall(SYS_waitid, type, pidfd >= 0 ? pidfd : pid, info, WEXITED | options, usage) == 0) {
+            return 0;
+        }
+        if (errno == EINVAL && pidfd >= 0) {
+            pidfd = -1; /* before Linux 5.4 */
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+}
+
+int sys_peek(pid_t pid, int pidfd)
+{
+    siginfo_t info;
+    int err = wait_for(pid, pidfd, WNOHANG | WNOWAIT, &info, NULL);
+    if (err < 0) {
+        return err;
+    }
+    return info.si_pid != 0;
+}
+
+/* PIDFD_GET_INFO (Linux 6.13) with PIDFD_INFO_EXIT (6.15): the kernel remembers how a process ended that others reaped. */
+struct exit_info {
+    uint64_t mask, cgroup;
+    uint32_t ids[11];
+    int32_t status;
+};
+#define EXIT_INFO_ASK _IOWR(0xFF, 11, struct exit_info)
+#define EXIT_INFO_KNOWN (UINT64_C(1) << 3)
+
+static bool ask_exit_info(int pidfd, int *status)
+{
+    for (int attempt = 0; attempt < 2; attempt++) {
+        struct exit_info info = {.mask = EXIT_INFO_KNOWN};
+        if (ioctl(pidfd, EXIT_INFO_ASK, &info) < 0) {
+            return false;
+        }
+        if ((info.mask & EXIT_INFO_KNOWN) != 0) {
+            *status = info.status;
+            return true;
+        }
+        /* It is dead but not yet taken off the table by whoever reaps it; that shows as a hang-up. */
+        struct pollfd gone = {.fd = pidfd, .events = 0};
+        (void)sys_poll(&gone, 1, sys_deadline(sys_now(), 1000));
+    }
+    return false;
+}
+
+static void tell_lost(int pidfd, proc_status *status)
+{
+    int word;
+    status->state = PROC_LOST;
+    if (pidfd < 0 || !ask_exit_info(pidfd, &word)) {
+        return;
+    }
+    if (WIFEXITED(word)) {
+        status->state = PROC_EXITED;
+        status->code = WEXITSTATUS(word);
+    } else if (WIFSIGNALED(word)) {
+        status->state = PROC_SIGNALED;
+        status->signal = WTERMSIG(word);
+        status->core_dumped = WCOREDUMP(word) != 0;
+    }
+}
+
+void sys_reap(pid_t pid, int pidfd, proc_status *status)
+{
+    siginfo_t info;
+    struct kernel_rusage usage = {0};
+
+    status->code = -1;
+    status->signal = 0;
+    status->core_dumped = false;
+    status->usage = (proc_usage){0};
+    if (wait_for(pid, pidfd, 0, &info, &usage) < 0) {
+        tell_lost(pidfd, status);
+        return;
+    }
+    if (info.si_code == CLD_EXITED) {
+        status->state = PROC_EXITED;
+        status->code = info.si_status;
+    } else {
+        status->state = PROC_SIGNALED;
+        status->signal = info.si_status;
+        status->core_dumped = info.si_code == CLD_DUMPED;
+    }
+    status->usage = (proc_usage){
+        .user_ns = (int64_t)usage.user.seconds * 1000000000 + (int64_t)usage.user.microseconds * 1000,
+        .system_ns = (int64_t)usage.system.seconds * 1000000000 + (int64_t)usage.system.microseconds * 1000,
+        .max_rss = (int64_t)usage.max_rss * 1024,
+        .minor_faults = usage.minor_faults,
+        .major_faults = usage.major_faults,
+        .voluntary_switches = usage.voluntary_switches,
+        .involuntary_switches = usage.involuntary_switches,
+    };
+}
+
+int sys_kill(pid_t pid, int pidfd, int signal)
+{
+    if (pidfd >= 0) {
+        if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0) {
+            return 0;
+        }
+        if (errno != ENOSYS && errno != EPERM) { /* EPERM: a filter, or the truth, which kill tells too */
+            return -errno;
+        }
+    }
+    return kill(pid, signal) < 0 ? -errno : 0;
+}
+
+int sys_kill_group(pid_t group, int signal)
+{
+    return kill(-group, signal) < 0 ? -errno : 0;
+}
+
+/* ---- closing strangers ---- */
+
+struct kernel_dirent {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+static int parse_number(const char *text)
+{
+    int number = 0;
+    for (; *text >= '0' && *text <= '9' && number < INT_MAX / 10; text++) {
+        number = number * 10 + (*text - '0');
+    }
+    return *text == '\0' ? number : -1;
+}
+
+/* Reading the directory with the raw call: opendir takes memory. */
+static bool close_listed(int first, int last)
+{
+    (void)close(first); /* makes room for the descriptor of the directory, if there is none */
+    int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) {
+        return false;
+    }
+    _Alignas(uint64_t) char buffer[1024];
+    long size;
+    while ((size = syscall(SYS_getdents64, directory, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < size;) {
+            const struct kernel_dirent *entry = (const void *)(buffer + at);
+            int fd = entry->name[0] == '.' ? -1 : parse_number(entry->name);
+            if (fd >= first && fd <= last && fd != directory) {
+                (void)close(fd);
+            }
+            at += entry->length;
+        }
+    }
+    (void)close(directory);
+    return size == 0;
+}
+
+static void close_one_by_one(int first, int last)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)last) {
+        last = (int)limit.rlim_cur;
+    }
+    for (int fd = first; fd <= last && fd < 1 << 20; fd++) {
+        (void)close(fd);
+    }
+}
+
+void sys_close_range(int first, int last)
+{
+    if (first > last || syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0) == 0) {
+        return;
+    }
+    if (!close_listed(first, last)) {
+        close_one_by_one(first, last);
+    }
+}

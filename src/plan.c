@@ -1,0 +1,369 @@
+/*
+ * proc_options become a launch_plan: strings, candidates and ids are made ready, files, pipes and the terminal are opened.
+ * What was opened is in the plan from the moment it is open, so that one function gives all of it back.
+ */
+#include "plan.h"
+
+#include "environment.h"
+#include "options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int plan_refuse(proc_error *error, int code, proc_step step, const char *subject)
+{
+    error->code = code;
+    error->step = step;
+    (void)snprintf(error->subject, sizeof error->subject, "%s", subject);
+    return code;
+}
+
+/* ---- descriptors ---- */
+
+static int compare_moves(const void *left, const void *right)
+{
+    int a = ((const launch_move *)left)->to, b = ((const launch_move *)right)->to;
+    return (a > b) - (a < b);
+}
+
+static bool is_target(const launch_move *moves, size_t count, int fd)
+{
+    const launch_move wanted = {.to = fd};
+    return bsearch(&wanted, moves, count, sizeof *moves, compare_moves) != NULL;
+}
+
+static bool has_order(const launch_move *moves, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        if (moves[i - 1].to >= moves[i].to) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool plan_arrange_moves(launch_move *moves, size_t count)
+{
+    if (!has_order(moves, count)) {
+        qsort(moves, count, sizeof *moves, compare_moves);
+        if (!has_order(moves, count)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        launch_move *move = &moves[i];
+        move->lift = move->source == LAUNCH_FD && move->from != move->to && is_target(moves, count, move->from);
+    }
+    return true;
+}
+
+static int open_file(const proc_stdio *stdio, int stream)
+{
+    int flags = stdio->flags;
+    if (flags == 0) {
+        flags = stream == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
+    }
+    return sys_open(stdio->path, flags, stdio->mode == 0 ? 0666 : stdio->mode);
+}
+
+static int open_pipe(plan *p, int stream)
+{
+    int ends[2];
+    int err = sys_pipe(ends);
+    if (err < 0) {
+        return err;
+    }
+    p->child_ends[stream] = ends[stream != 0];
+    p->parent_ends[stream] = ends[stream == 0];
+    return stream == 0 ? sys_set_nonblocking(p->parent_ends[0]) : 0;
+}
+
+static int open_terminal(plan *p, int stream)
+{
+    if (p->terminal.master < 0) {
+        int err = sys_open_terminal(&p->terminal);
+        if (err < 0) {
+            return err;
+        }
+        p->launch.terminal = &p->terminal;
+    }
+    p->parent_ends[stream] = p->terminal.master;
+    return 0;
+}
+
+/* One stream's move; what it needs is opened. */
+static int plan_stream(plan *p, int stream, const proc_stdio *stdio, proc_stdio_kind kind, proc_error *error)
+{
+    launch_move *move = &p->launch.moves[p->launch.move_count];
+    *move = (launch_move){.to = stream, .source = LAUNCH_FD, .option = stream};
+    int err = 0;
+    switch (kind) {
+    case PROC_DEFAULT:
+        return 0; /* an entry of fds has its place */
+    case PROC_INHERIT:
+        move->source = LAUNCH_INHERIT;
+        break;
+    case PROC_NULL:
+        move->source = LAUNCH_NULL;
+        break;
+    case PROC_MERGE:
+        move->source = LAUNCH_CHILD;
+        move->from = 1;
+        break;
+    case PROC_FD:
+        move->from = stdio->fd;
+        break;
+    case PROC_FILE:
+        move->from = p->child_ends[stream] = open_file(stdio, stream);
+        if (move->from < 0) {
+            p->child_ends[stream] = -1;
+            return plan_refuse(error, move->from, PROC_STEP_OPEN, stdio->path);
+        }
+        break;
+    case PROC_PIPE:
+        err = open_pipe(p, stream);
+        move->from = p->child_ends[stream];
+        break;
+    case PROC_PTY:
+        err = open_terminal(p, stream);
+        move->from = p->terminal.slave;
+        break;
+    }
+    if (err < 0) {
+        return plan_refuse(error, err, PROC_STEP_PIPE, options_stream_name(stream));
+    }
+    p->launch.move_count++;
+    return 0;
+}
+
+static int take_moves(plan *p, size_t most)
+{
+    p->launch.moves = p->few_moves;
+    if (most > sizeof p->few_moves / sizeof p->few_moves[0]) {
+        p->launch.moves = p->move_memory = calloc(most, sizeof(launch_move));
+    }
+    return p->launch.moves != NULL ? 0 : -ENOMEM;
+}
+
+static int plan_descriptors(plan *p, const proc_options *options, bool run, proc_error *error)
+{
+    int err = take_moves(p, 3 + options->fd_count);
+    if (err < 0) {
+        return plan_refuse(error, err, PROC_STEP_OPTIONS, "fds");
+    }
+    for (int stream = 0; stream < 3; stream++) {
+        proc_stdio_kind kind = options_stream_kind(options, stream, run);
+        err = plan_stream(p, stream, options_stream(options, stream), kind, error);
+        if (err < 0) {
+            return err;
+        }
+    }
+    for (size_t i = 0; i < options->fd_count; i++) {
+        p->launch.moves[p->launch.move_count++] = (launch_move){
+            .to = options->fds[i].child,
+            .from = options->fds[i].parent,
+            .source = LAUNCH_FD,
+            .option = 3 + (int)i,
+        };
+    }
+    if (!plan_arrange_moves(p->launch.moves, p->launch.move_count)) {
+        return plan_refuse(error, -EINVAL, PROC_STEP_OPTIONS, "fds");
+    }
+    p->launch.close_others = !options->inherit_fds;
+    return 0;
+}
+
+/* ---- program and environment ---- */
+
+static int refuse_environment(proc_error *error, int err, const char *option, const char *const *list,
+                              const char *const *bad)
+{
+    char subject[64];
+    if (bad != NULL) {
+        (void)snprintf(subject, sizeof subject, "%s[%td]", option, bad - list);
+        option = subject;
+    }
+    return plan_refuse(error, err, PROC_STEP_OPTIONS, option);
+}
+
+static int plan_environment(plan *p, const proc_options *options, proc_error *error)
+{
+    const char *const *base = (const char *const *)environ;
+    const char *const *bad = NULL;
+    if (options->env != NULL) {
+        base = options->env;
+        int err = environment_check(base, &bad);
+        if (err < 0) {
+            return refuse_environment(error, err, "env", base, bad);
+        }
+    } else if (options->env_changes == NULL) {
+        p->launch.envp = base;
+        return 0;
+    }
+    int err = environment_merge(base, options->env_changes, &p->env_memory, &p->launch.envp, &bad);
+    return err < 0 ? refuse_environment(error, err, "env_changes", options->env_changes, bad) : 0;
+}
+
+static int plan_paths(plan *p, const plan_program *program, const proc_options *options, proc_error *error)
+{
+    p->name = program->file;
+    if (p->name == NULL) {
+        p->name = options->file != NULL ? options->file : program->argv[0];
+    }
+    p->launch.argv = program->argv;
+    if (strchr(p->name, '/') != NULL) {
+        p->single_path[0] = p->name;
+        p->launch.paths = p->single_path;
+        return 0;
+    }
+    p->launch.searched = true;
+    int err = environment_search(p->name, p->launch.envp, &p->path_memory, &p->launch.paths);
+    return err < 0 ? plan_refuse(error, err, PROC_STEP_EXEC, p->name) : 0;
+}
+
+/* ---- rights ---- */
+
+static bool contains(const gid_t *groups, size_t count, gid_t gid)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (groups[i] == gid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Compared as sets. A program without rights may keep the supplementary groups that it has. */
+static bool has_groups_already(const proc_user *user)
+{
+    int count = getgroups(0, NULL);
+    gid_t *now = count < 0 ? NULL : malloc(((size_t)count + 1) * sizeof *now);
+    if (now == NULL) {
+        return false;
+    }
+    count = getgroups(count, now);
+    bool same = count >= 0;
+    for (int i = 0; i < count && same; i++) {
+        same = contains(user->groups, user->group_count, now[i]);
+    }
+    for (size_t i = 0; i < user->group_count && same; i++) {
+        same = contains(now, (size_t)count, user->groups[i]);
+    }
+    free(now);
+    return same;
+}
+
+static void plan_rights(plan *p, const proc_options *options)
+{
+    if (options->user != NULL) {
+        p->ids = (launch_ids){
+            .uid = options->user->uid,
+            .gid = options->user->gid,
+            .groups = options->user->groups,
+            .group_count = options->user->group_count,
+            .set_groups = geteuid() == 0 || !has_groups_already(options->user),
+        };
+        p->launch.ids = &p->ids;
+    }
+    p->launch.cwd = options->cwd;
+    p->launch.umask = options->umask;
+    p->launch.limits = options->limits;
+    p->launch.limit_count = options->limit_count;
+    p->launch.nice = options->nice;
+    p->launch.keep_signals = options->keep_signals;
+}
+
+static void plan_group(plan *p, bool run, const proc_options *options)
+{
+    proc_group group = options_group(options, run);
+    p->own_group = group != PROC_GROUP_SHARED;
+    p->launch.new_group = group == PROC_GROUP_OWN;
+    p->launch.new_session = group == PROC_GROUP_SESSION;
+    /* A call that blocks until the child has ended may ask for this by itself: its thread cannot end first. */
+    bool by_itself = run && !options->detached && sys_can_die_with_parent;
+    p->launch.die_with_parent = options->die_with_parent || by_itself;
+}
+
+int plan_make(plan *p, const plan_program *program, const proc_options *options, proc_error *error)
+{
+    int err = options_check(program, options, error);
+    if (err < 0) {
+        return err;
+    }
+    *p = (plan){
+        .parent_ends = {-1, -1, -1},
+        .child_ends = {-1, -1, -1},
+        .terminal = {.master = -1, .slave = -1},
+    };
+    plan_rights(p, options);
+    plan_group(p, program->run, options);
+    err = plan_environment(p, options, error);
+    if (err == 0) {
+        err = plan_paths(p, program, options, error);
+    }
+    if (err == 0) {
+        err = plan_descriptors(p, options, program->run, error);
+    }
+    if (err < 0) {
+        plan_free(p);
+    }
+    return err;
+}
+
+void plan_close_child_ends(plan *p)
+{
+    for (int stream = 0; stream < 3; stream++) {
+        sys_close(&p->child_ends[stream]);
+    }
+    sys_close(&p->terminal.slave);
+}
+
+void plan_free(plan *p)
+{
+    plan_close_child_ends(p);
+    for (int stream = 0; stream < 3; stream++) {
+        int fd = p->parent_ends[stream];
+        for (int other = stream; other < 3; other++) { /* a terminal is the end of several */
+            if (p->parent_ends[other] == fd) {
+                p->parent_ends[other] = -1;
+            }
+        }
+        sys_close(&fd);
+    }
+    free(p->path_memory);
+    free(p->env_memory);
+    free(p->move_memory);
+}
+
+/* ---- what went wrong in the child ---- */
+
+int plan_explain(const plan *p, const proc_options *options, const launch_failure *failure, proc_error *error)
+{
+    static const char *const fixed[] = {
+        [PROC_STEP_PARENT] = "die_with_parent", [PROC_STEP_GROUP] = "group",   [PROC_STEP_UMASK] = "umask",
+        [PROC_STEP_NICE] = "nice",              [PROC_STEP_GROUPS] = "user",   [PROC_STEP_GID] = "user",
+        [PROC_STEP_UID] = "user",               [PROC_STEP_SIGNALS] = "keep_signals", [PROC_STEP_EXEC] = NULL,
+    };
+    char entry[64];
+    const char *subject = fixed[failure->step];
+    if (failure->step == PROC_STEP_CHDIR) {
+        subject = options->cwd;
+    } else if (failure->step == PROC_STEP_LIMIT) {
+        (void)snprintf(entry, sizeof entry, "limits[%d]", failure->index);
+        subject = entry;
+    } else if (failure->step == PROC_STEP_FDS) {
+        int option = p->launch.moves[failure->index].option;
+        (void)snprintf(entry, sizeof entry, "fds[%d]", option - 3);
+        subject = option < 3 ? options_stream_name(option) : entry;
+    } else if (subject == NULL) { /* LAUNCH, EXEC */
+        subject = p->name;
+    }
+    return plan_refuse(error, failure->err, failure->step, subject);
+}
