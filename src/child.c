@@ -16,11 +16,18 @@ bool child_is_ours(const proc_child *c)
 
 /* ---- the end, under the lock ---- */
 
+static void note_end(proc_child *c)
+{
+    if (!c->ended) {
+        c->ended = true;
+        c->status.wall_ns = sys_now() - c->started;
+    }
+}
+
 static bool look_whether_ended(proc_child *c)
 {
     if (!c->ended && sys_peek(c->pid, c->watch.pidfd) != 0) { /* -ECHILD: somebody else reaped it */
-        c->ended = true;
-        c->status.wall_ns = sys_now() - c->started;
+        note_end(c);
     }
     return c->ended;
 }
@@ -221,15 +228,18 @@ static int await(proc_child *c, int stream_fd, short events, int64_t deadline)
     if (ready < 0) {
         return ready;
     }
+    if (fds[END].revents != 0) {
+        return 1; /* before anything is stopped that has ended by itself */
+    }
     if (fds[CANCEL].revents != 0) {
         child_begin_stop(c, LIFE_CANCEL);
-    }
-    if (fds[STREAM].revents != 0 || fds[END].revents != 0) {
-        return 1;
     }
     int64_t now = sys_now();
     if (due <= now) {
         step_unless_over(c, now);
+    }
+    if (fds[STREAM].revents != 0) {
+        return 1;
     }
     return deadline != SYS_NEVER && deadline <= now ? -ETIMEDOUT : 0;
 }
@@ -239,11 +249,14 @@ static bool is_time(int timeout_ms)
     return timeout_ms >= PROC_FOREVER;
 }
 
-/* Reaps it if it has ended; false while it runs. */
-static bool finish_if_ended(proc_child *c, proc_status *status)
+/* Reaps it if it has ended, of which the caller may know already; false while it runs. */
+static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
 {
     lock(c);
-    bool ended = c->reaped || look_whether_ended(c);
+    if (known) {
+        note_end(c);
+    }
+    bool ended = look_whether_ended(c);
     if (ended) {
         finish(c);
     }
@@ -255,14 +268,17 @@ static bool finish_if_ended(proc_child *c, proc_status *status)
 static int wait_for_end(proc_child *c, int timeout_ms, proc_status *status)
 {
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
-    while (!finish_if_ended(c, status)) {
-        int err = await(c, -1, 0, deadline);
-        if (err < 0) {
-            /* At the deadline it may have ended just now. */
-            return finish_if_ended(c, status) ? 0 : err;
+    if (timeout_ms == 0 || child_exit_is_known(c)) { /* no need for a descriptor */
+        if (finish_if_ended(c, false, status)) {
+            return 0;
         }
     }
-    return 0;
+    int ready;
+    do {
+        ready = await(c, -1, 0, deadline);
+    } while (ready == 0);
+    /* At the deadline it may have ended just now. */
+    return finish_if_ended(c, ready > 0, status) ? 0 : ready;
 }
 
 int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status)
@@ -330,15 +346,15 @@ ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size)
     return got == -EIO && c->is_terminal[stream] ? 0 : got; /* Linux says that of a terminal that nobody has open */
 }
 
-/* A pipe with nothing to look after on the way may as well wait in read itself. */
-static bool may_block(proc_child *c, int stream, int timeout_ms)
+/* Has its life to be looked after while a stream is used, even one that never makes us wait? */
+static bool is_bounded(proc_child *c)
 {
-    return timeout_ms == PROC_FOREVER && !c->is_terminal[stream] && c->cancel_fd < 0 && child_deadline(c) == SYS_NEVER;
+    return c->cancel_fd >= 0 || child_deadline(c) != SYS_NEVER;
 }
 
 static ssize_t read_stream(proc_child *c, int stream, void *buffer, size_t size, int timeout_ms)
 {
-    if (may_block(c, stream, timeout_ms)) {
+    if (timeout_ms == PROC_FOREVER && !c->is_terminal[stream] && !is_bounded(c)) {
         return child_read_stream(c, stream, buffer, size);
     }
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
@@ -372,19 +388,18 @@ static ssize_t write_stream(proc_child *c, const char *data, size_t size, int ti
 {
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
     size_t done = 0;
+    bool bounded = is_bounded(c), look_first = bounded;
     while (done < size) {
-        ssize_t put = sys_write(c->streams[0], data + done, size - done);
-        if (put >= 0) {
-            done += (size_t)put;
-            continue;
+        int ready = look_first ? await(c, c->streams[0], POLLOUT, deadline) : 1;
+        if (ready < 0) {
+            return ready == -ETIMEDOUT && done > 0 ? (ssize_t)done : ready;
         }
-        int err = put == -EAGAIN ? await(c, c->streams[0], POLLOUT, deadline) : (int)put;
-        if (err == -ETIMEDOUT && done > 0) {
-            break;
+        ssize_t put = ready > 0 ? sys_write(c->streams[0], data + done, size - done) : -EAGAIN;
+        if (put < 0 && put != -EAGAIN) {
+            return put;
         }
-        if (err < 0) {
-            return err;
-        }
+        done += put > 0 ? (size_t)put : 0;
+        look_first = bounded || put < 0;
     }
     return (ssize_t)done;
 }

@@ -38,6 +38,7 @@ static int start(proc_child *c, const plan_program *program, const proc_options 
     if (err < 0) {
         return err;
     }
+    p.launch.parent = c->owner;
     c->started = sys_now();
     err = launch(&p.launch, &pid, &pidfd, &failure);
     plan_close_child_ends(&p);

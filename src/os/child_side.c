@@ -274,7 +274,6 @@ CHILD_SIDE static int execute_first(const launch_plan *plan)
 
 typedef struct walk {
     launch_plan *plan;
-    pid_t parent;
     int report_fd;
     launch_failure at;
 } walk;
@@ -310,7 +309,7 @@ CHILD_SIDE static int walk_plan(walk *w)
         return -errno;
     }
     w->at.step = PROC_STEP_PARENT; /* after the ids: changing them takes it back */
-    if (plan->die_with_parent && (err = follow_parent(w->parent)) < 0) {
+    if (plan->die_with_parent && (err = follow_parent(plan->parent)) < 0) {
         return err;
     }
     w->at.step = PROC_STEP_FDS;
@@ -332,10 +331,10 @@ CHILD_SIDE static void write_report(int fd, const launch_report *report)
     }
 }
 
-CHILD_SIDE _Noreturn void launch_child_side(launch_plan *plan, pid_t parent, const sigset_t *caller_mask,
+CHILD_SIDE _Noreturn void launch_child_side(launch_plan *plan, const sigset_t *caller_mask,
                                             volatile launch_report *report, int report_fd)
 {
-    walk w = {.plan = plan, .parent = parent, .report_fd = report_fd};
+    walk w = {.plan = plan, .report_fd = report_fd};
     report->progress = LAUNCH_SETTING_UP;
 
     int err = walk_plan(&w);

@@ -33,6 +33,7 @@ typedef struct launch_ids {
 } launch_ids;
 
 typedef struct launch_plan {
+    pid_t parent; /* this process */
     const char *const *paths; /* tried in turn; NULL-ended */
     bool searched;            /* they come from PATH: what is missing in one may be in the next */
     const char *const *argv;
@@ -79,8 +80,8 @@ typedef struct launch_report {
 hidden int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure);
 /* Runs the plan and does not come back. Signals are blocked; caller_mask is what they were. The report goes into *report
  * if that is shared with the parent, and to report_fd if that is not -1. */
-hidden _Noreturn void launch_child_side(launch_plan *plan, pid_t parent, const sigset_t *caller_mask,
-                                        volatile launch_report *report, int report_fd);
+hidden _Noreturn void launch_child_side(launch_plan *plan, const sigset_t *caller_mask, volatile launch_report *report,
+                                        int report_fd);
 hidden void launch_read_report(int fd, launch_report *report);
 /* Common end: what the report means; a child that did not make it is reaped. */
 hidden int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_failure *failure);

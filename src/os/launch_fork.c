@@ -48,12 +48,11 @@ int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *fa
         return fail(failure, PROC_STEP_LAUNCH, err);
     }
     launch_report report = {.progress = LAUNCH_NOT_RUN};
-    pid_t parent = getpid();
     sigset_t mask;
     sys_block_signals(&mask);
     pid_t child = fork();
     if (child == 0) {
-        launch_child_side(plan, parent, &mask, &report, ends[1]);
+        launch_child_side(plan, &mask, &report, ends[1]);
     }
     err = child < 0 ? -errno : 0;
     sys_set_signal_mask(&mask);

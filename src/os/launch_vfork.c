@@ -71,7 +71,6 @@ static atomic_bool clone_is_refused; /* by a filter */
 
 typedef struct vfork_child {
     launch_plan *plan;
-    pid_t parent;
     sigset_t mask;
     int report_fd;
     volatile launch_report report;
@@ -80,7 +79,7 @@ typedef struct vfork_child {
 __attribute__((no_sanitize("address", "thread", "undefined"))) static int run_child(void *arg)
 {
     vfork_child *child = arg;
-    launch_child_side(child->plan, child->parent, &child->mask, &child->report, child->report_fd);
+    launch_child_side(child->plan, &child->mask, &child->report, child->report_fd);
 }
 
 static int clone_child(vfork_child *child, void *stack, pid_t *pid, int *pidfd)
@@ -96,7 +95,7 @@ static int clone_child(vfork_child *child, void *stack, pid_t *pid, int *pidfd)
 
 static int launch_by_vfork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure)
 {
-    vfork_child child = {.plan = plan, .parent = getpid(), .report_fd = -1};
+    vfork_child child = {.plan = plan, .report_fd = -1};
     int ends[2] = {-1, -1};
     void *stack = NULL;
 

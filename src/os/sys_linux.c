@@ -114,11 +114,14 @@ void sys_reset_signals(bool keep_ignored)
     static const unsigned long by_default[8];
     for (int signal = 1; signal < _NSIG; signal++) {
         struct sigaction now;
+        if (signal == SIGKILL || signal == SIGSTOP) {
+            continue;
+        }
         if (keep_ignored && sigaction(signal, NULL, &now) == 0 &&
             (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN)) {
             continue;
         }
-        (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, SIGNAL_BYTES); /* EINVAL for SIGKILL and SIGSTOP */
+        (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, SIGNAL_BYTES);
     }
 }
 
