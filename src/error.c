@@ -124,7 +124,7 @@ const char *proc_strerror(int err)
     if (err == 0) {
         return "Success";
     }
-    const char *found = err < 0 && err != INT_MIN ? find_text(error_texts, COUNT(error_texts), -err) : NULL;
+    const char *found = find_text(error_texts, COUNT(error_texts), err < 0 && err != INT_MIN ? -err : err);
     return found != NULL ? found : "Unknown error";
 }
 

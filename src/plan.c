@@ -152,9 +152,32 @@ static int take_moves(plan *p, size_t most)
     return p->launch.moves != NULL ? 0 : -ENOMEM;
 }
 
+/* Before anything is opened here: what is opened takes the lowest numbers, which a stale number of the caller's may name. */
+static int check_sources(const proc_options *options, proc_error *error)
+{
+    for (int stream = 0; stream < 3; stream++) {
+        const proc_stdio *stdio = options_stream(options, stream);
+        if (stdio->kind == PROC_FD && fcntl(stdio->fd, F_GETFD) < 0) {
+            return plan_refuse(error, -EBADF, PROC_STEP_FDS, options_stream_name(stream));
+        }
+    }
+    for (size_t i = 0; i < options->fd_count; i++) {
+        if (fcntl(options->fds[i].parent, F_GETFD) < 0) {
+            char subject[32];
+            (void)snprintf(subject, sizeof subject, "fds[%zu]", i);
+            return plan_refuse(error, -EBADF, PROC_STEP_FDS, subject);
+        }
+    }
+    return 0;
+}
+
 static int plan_descriptors(plan *p, const proc_options *options, bool run, proc_error *error)
 {
-    int err = take_moves(p, 3 + options->fd_count);
+    int err = check_sources(options, error);
+    if (err < 0) {
+        return err;
+    }
+    err = take_moves(p, 3 + options->fd_count);
     if (err < 0) {
         return plan_refuse(error, err, PROC_STEP_OPTIONS, "fds");
     }
