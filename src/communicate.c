@@ -20,7 +20,7 @@ enum {
     DEFAULT_BUFFER = 1024 * 1024,  /* max_buffer */
 };
 
-static void note_end(communicate *m, int64_t now)
+static void note_child_end(communicate *m, int64_t now)
 {
     if (!m->ended) {
         m->ended = child_has_ended(m->child);
@@ -44,7 +44,7 @@ void communicate_init(communicate *m, proc_child *child, const proc_options *opt
     capture_init(&m->captures[0], options->overflow, limit);
     capture_init(&m->captures[1], options->overflow, limit);
     if (child_exit_is_known(child)) {
-        note_end(m, sys_now());
+        note_child_end(m, sys_now());
     }
     m->piped[1] = child->streams[1] >= 0;
     m->piped[2] = child->streams[2] >= 0 && child->streams[2] != child->streams[1];
@@ -156,7 +156,7 @@ static bool is_over(communicate *m, bool quiet, int64_t now)
 }
 
 /* Nobody whom we could still stop: the pipes' last words, and that is all. */
-static void note_stop(communicate *m, int64_t now)
+static void note_child_stop(communicate *m, int64_t now)
 {
     if (m->ended && child_is_out_of_reach(m->child)) {
         int64_t last = sys_deadline(now, LAST_WORDS_MS);
@@ -179,13 +179,13 @@ bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANT
         }
     }
     if (wants[COMMUNICATE_EXIT].revents != 0) {
-        note_end(m, now);
+        note_child_end(m, now);
     }
     if (wants[COMMUNICATE_CANCEL].revents != 0) {
         child_begin_stop(m->child, LIFE_CANCEL);
     }
     child_step(m->child, now);
-    note_stop(m, now);
+    note_child_stop(m, now);
     return m->err < 0 || is_over(m, quiet, now);
 }
 

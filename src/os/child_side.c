@@ -19,7 +19,7 @@
 
 /* ---- descriptors ---- */
 
-static bool is_target(const launch_plan *plan, int fd)
+static bool is_wanted(const launch_plan *plan, int fd)
 {
     size_t low = 0, high = plan->move_count;
     while (low < high) {
@@ -45,7 +45,7 @@ CHILD_SIDE static int lift(const launch_plan *plan, int fd)
         if (copy < 0) {
             return errno == EINVAL ? -EMFILE : -errno;
         }
-        if (!is_target(plan, copy)) {
+        if (!is_wanted(plan, copy)) {
             return copy;
         }
         (void)close(copy);
@@ -116,7 +116,7 @@ CHILD_SIDE static int set_descriptors(launch_plan *plan, int *report_fd, int *in
             }
         }
     }
-    if (*report_fd >= 0 && is_target(plan, *report_fd)) {
+    if (*report_fd >= 0 && is_wanted(plan, *report_fd)) {
         int lifted = lift(plan, *report_fd);
         if (lifted < 0) {
             return lifted;

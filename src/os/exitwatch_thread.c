@@ -25,7 +25,7 @@ static void release(exitwatch_thread *thread)
     }
 }
 
-static void *wait_for_end(void *arg)
+static void *watch_child(void *arg)
 {
     exitwatch_thread *thread = arg;
     siginfo_t info;
@@ -37,7 +37,7 @@ static void *wait_for_end(void *arg)
     return NULL;
 }
 
-static int start(exitwatch_thread *thread)
+static int start_thread(exitwatch_thread *thread)
 {
     pthread_attr_t attributes;
     int err = pthread_attr_init(&attributes);
@@ -45,10 +45,13 @@ static int start(exitwatch_thread *thread)
         return -err;
     }
     (void)pthread_attr_setstacksize(&attributes, 64 * 1024); /* refused where more is needed: then the default */
-    sigset_t mask;
-    sys_block_signals(&mask); /* the host's signals are for the host's threads */
-    err = pthread_create(&thread->id, &attributes, wait_for_end, thread);
-    sys_set_signal_mask(&mask);
+    /* The host's signals are for the host's threads. Those that libc keeps for itself stay open, or another thread's
+     * setuid would wait for this one. */
+    sigset_t all, mask;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
+    err = pthread_create(&thread->id, &attributes, watch_child, thread);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)pthread_attr_destroy(&attributes);
     return -err;
 }
@@ -62,7 +65,7 @@ static int watch_from_thread(exitwatch *watch, pid_t pid, int *write_end)
     thread->pid = pid;
     thread->write_end = *write_end;
     atomic_init(&thread->owners, 2);
-    int err = start(thread);
+    int err = start_thread(thread);
     if (err < 0) {
         free(thread);
         return err;
