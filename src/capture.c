@@ -4,10 +4,16 @@
  */
 #include "capture.h"
 
+#include "os/sys.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FIRST_CAPACITY = 16 * 1024, SLACK = 64 * 1024 };
+enum {
+    FIRST_CAPACITY = 16 * 1024,
+    SLACK = 64 * 1024,
+    LARGE = 1024 * 1024 /* from here on memory is asked for in one piece, not in a fault for each page */
+};
 
 void capture_init(capture *c, proc_overflow overflow, size_t limit)
 {
@@ -52,6 +58,14 @@ int capture_space(capture *c, char **at, size_t *room)
     }
     *at = c->data + end;
     *room = c->capacity - end;
+    if (c->size >= LARGE && c->size < c->limit) {
+        *room = *room < LARGE ? *room : LARGE;
+        if (end + *room > c->touched) {
+            size_t from = end > c->touched ? end : c->touched;
+            sys_touch_memory(c->data + from, end + *room - from);
+            c->touched = end + *room;
+        }
+    }
     return 0;
 }
 

@@ -79,6 +79,9 @@ static void step(proc_child *c, int64_t now)
 
 static void finish(proc_child *c)
 {
+    while (c->reaping && !c->reaped) {
+        (void)pthread_cond_wait(&c->reaped_now, &c->lock); /* it is dead: that thread comes back at once */
+    }
     if (c->reaped) {
         return;
     }
@@ -265,8 +268,44 @@ static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
     return ended;
 }
 
+/*
+ * The plainest wait takes one system call: nothing has to be looked after on the way, and no signal of another thread's can
+ * go astray after the reap, since it goes by descriptor and not by number.
+ */
+static bool may_reap_directly(const proc_child *c)
+{
+    return !c->own_group && c->watch.pidfd >= 0 && c->cancel_fd < 0 && life_deadline(&c->life) == SYS_NEVER &&
+           !c->reaping && !c->ended;
+}
+
+static bool reap_directly(proc_child *c, proc_status *status)
+{
+    proc_status end = {.state = PROC_RUNNING};
+    lock(c);
+    bool direct = may_reap_directly(c);
+    c->reaping = c->reaping || direct;
+    unlock(c);
+    if (!direct) {
+        return false;
+    }
+    sys_reap(c->pid, c->watch.pidfd, &end);
+    lock(c);
+    note_end(c);
+    end.wall_ns = c->status.wall_ns;
+    end.timed_out = c->life.reason == LIFE_TIMEOUT;
+    end.forced = c->status.forced;
+    *status = c->status = end;
+    c->reaped = true;
+    (void)pthread_cond_broadcast(&c->reaped_now);
+    unlock(c);
+    return true;
+}
+
 static int wait_for_end(proc_child *c, int timeout_ms, proc_status *status)
 {
+    if (timeout_ms == PROC_FOREVER && reap_directly(c, status)) {
+        return 0;
+    }
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
     if (timeout_ms == 0 || child_exit_is_known(c)) { /* no need for a descriptor */
         if (finish_if_ended(c, false, status)) {
@@ -495,6 +534,7 @@ void child_destroy(proc_child *c)
     end_now(c);
     unlock(c);
     exitwatch_close(&c->watch);
+    (void)pthread_cond_destroy(&c->reaped_now);
     (void)pthread_mutex_destroy(&c->lock);
     free(c);
 }

@@ -26,7 +26,9 @@ struct proc_child {
     exitwatch watch;
     life life;
     bool ended;  /* seen to be dead, perhaps not reaped: its number is still its own */
+    bool reaping; /* a thread waits for it in the system call that reaps it */
     bool reaped;
+    pthread_cond_t reaped_now;
     proc_status status;
 };
 

@@ -55,16 +55,17 @@ int child_start(proc_child **child, const plan_program *program, const proc_opti
 {
     proc_error unused;
     proc_error *error = options->error != NULL ? options->error : &unused;
-    proc_child *c = calloc(1, sizeof *c);
-    int err = c == NULL ? -ENOMEM : -pthread_mutex_init(&c->lock, NULL);
-    if (err < 0) {
-        free(c);
-        return plan_refuse(error, err, PROC_STEP_LAUNCH, "");
+    proc_child *c = malloc(sizeof *c);
+    if (c == NULL) {
+        return plan_refuse(error, -ENOMEM, PROC_STEP_LAUNCH, "");
     }
-    c->owner = getpid();
-    err = start(c, program, options, error);
+    *c = (proc_child){
+        .owner = getpid(),
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .reaped_now = PTHREAD_COND_INITIALIZER,
+    };
+    int err = start(c, program, options, error);
     if (err < 0) {
-        (void)pthread_mutex_destroy(&c->lock);
         free(c);
         return err;
     }

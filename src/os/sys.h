@@ -39,6 +39,8 @@ hidden void sys_release_cancel(int state);
 hidden int sys_pipe_cloexec(int ends[2]);
 hidden void sys_grow_pipe(int fd, size_t size); /* as far as the system allows it; a wish */
 
+hidden void sys_touch_memory(void *at, size_t size); /* about to be written: get its pages now; a wish */
+
 typedef struct sys_terminal {
     int master, slave;
     char path[64]; /* of the slave, where that is needed to make it the controlling terminal */
