@@ -12,6 +12,7 @@
 enum {
     FIRST_CAPACITY = 16 * 1024,
     SLACK = 64 * 1024,
+    LEAST_ROOM = 4096, /* for one read, unless the limit is nearer */
     LARGE = 1024 * 1024 /* from here on memory is asked for in one piece, not in a fault for each page */
 };
 
@@ -46,7 +47,7 @@ static int grow(capture *c)
 
 int capture_space(capture *c, char **at, size_t *room)
 {
-    if (c->size == c->capacity && c->capacity < largest_capacity(c)) {
+    if (c->capacity - c->size < LEAST_ROOM && c->capacity < largest_capacity(c)) {
         int err = grow(c);
         if (err < 0) {
             return err;

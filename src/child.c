@@ -26,8 +26,11 @@ static void note_end(proc_child *c)
 
 static bool look_whether_ended(proc_child *c)
 {
-    if (!c->ended && sys_peek(c->pid, c->watch.pidfd) != 0) { /* -ECHILD: somebody else reaped it */
-        note_end(c);
+    if (!c->ended) {
+        int ended = sys_peek(c->pid, c->watch.pidfd);
+        if (ended > 0 || ended == -ECHILD) { /* -ECHILD: somebody else reaped it */
+            note_end(c);
+        }
     }
     return c->ended;
 }
@@ -64,8 +67,8 @@ static void perform(proc_child *c, life_act act)
         (void)send_signal(c, SIGCONT);        /* a stopped process takes a signal when it goes on */
         break;
     case LIFE_SEND_KILL:
-        c->status.forced = !look_whether_ended(c);
-        (void)send_signal(c, SIGKILL);
+        c->forced = !look_whether_ended(c);
+        c->out_of_our_hands = send_signal(c, SIGKILL) == -EPERM;
         break;
     }
 }
@@ -75,6 +78,14 @@ static void step(proc_child *c, int64_t now)
     if (!c->reaped) {
         perform(c, life_step(&c->life, now));
     }
+}
+
+/* What the system does not know. SIGKILL may have come too late, behind the stop signal's own work. */
+static void complete_status(proc_child *c)
+{
+    c->status.timed_out = c->life.reason == LIFE_TIMEOUT;
+    c->status.forced = c->forced && c->status.state == PROC_SIGNALED && c->status.signal == SIGKILL;
+    c->reaped = true;
 }
 
 static void finish(proc_child *c)
@@ -90,8 +101,7 @@ static void finish(proc_child *c)
     }
     exitwatch_settle(&c->watch);
     sys_reap(c->pid, c->watch.pidfd, &c->status);
-    c->status.timed_out = c->life.reason == LIFE_TIMEOUT;
-    c->reaped = true;
+    complete_status(c);
 }
 
 /* ---- the same for those who do not hold it ---- */
@@ -112,6 +122,14 @@ int child_exit_fd(proc_child *c)
     int fd = exitwatch_fd(&c->watch, c->pid, c->reaped);
     unlock(c);
     return fd;
+}
+
+/* No descriptor could be had (no memory, no thread, no number): then it is looked for from time to time. */
+int64_t child_look_again_at(bool blind, int64_t deadline)
+{
+    enum { PAUSE_MS = 10 };
+    int64_t next = blind ? sys_deadline(sys_now(), PAUSE_MS) : deadline;
+    return next < deadline ? next : deadline;
 }
 
 bool child_exit_is_known(proc_child *c)
@@ -138,7 +156,7 @@ int64_t child_deadline(proc_child *c)
     return deadline;
 }
 
-bool child_is_stopping(proc_child *c)
+static bool child_is_stopping(proc_child *c)
 {
     lock(c);
     bool stopping = c->reaped || c->life.phase != LIFE_RUNNING;
@@ -149,9 +167,25 @@ bool child_is_stopping(proc_child *c)
 bool child_is_out_of_reach(proc_child *c)
 {
     lock(c);
-    bool out_of_reach = c->life.phase == LIFE_KILLED || (c->life.phase == LIFE_STOPPING && (c->reaped || !c->own_group));
+    bool out_of_reach = c->reaped || !c->own_group || c->life.phase == LIFE_KILLED;
     unlock(c);
     return out_of_reach;
+}
+
+static bool child_is_out_of_our_hands(proc_child *c)
+{
+    lock(c);
+    bool refused = c->out_of_our_hands;
+    unlock(c);
+    return refused;
+}
+
+int64_t child_time_limit(proc_child *c)
+{
+    lock(c);
+    int64_t limit = c->life.timeout_at;
+    unlock(c);
+    return limit;
 }
 
 life_reason child_stop_reason(proc_child *c)
@@ -220,18 +254,18 @@ static int await(proc_child *c, int stream_fd, short events, int64_t deadline)
         {.fd = -1, .events = POLLIN},
         {.fd = child_is_stopping(c) ? -1 : c->cancel_fd, .events = POLLIN},
     };
+    int64_t due = child_deadline(c), until = due < deadline ? due : deadline;
+    bool blind = false;
     if (stream_fd < 0) {
         fds[END].fd = child_exit_fd(c);
-        if (fds[END].fd < 0) {
-            return fds[END].fd;
-        }
+        blind = fds[END].fd < 0;
+        until = child_look_again_at(blind, until);
     }
-    int64_t due = child_deadline(c);
-    int ready = sys_poll(fds, COUNT, due < deadline ? due : deadline);
+    int ready = sys_poll(fds, COUNT, until);
     if (ready < 0) {
         return ready;
     }
-    if (fds[END].revents != 0) {
+    if (fds[END].revents != 0 || (blind && child_has_ended(c))) {
         return 1; /* before anything is stopped that has ended by itself */
     }
     if (fds[CANCEL].revents != 0) {
@@ -292,16 +326,15 @@ static bool reap_directly(proc_child *c, proc_status *status)
     lock(c);
     note_end(c);
     end.wall_ns = c->status.wall_ns;
-    end.timed_out = c->life.reason == LIFE_TIMEOUT;
-    end.forced = c->status.forced;
-    *status = c->status = end;
-    c->reaped = true;
+    c->status = end;
+    complete_status(c);
+    *status = c->status;
     (void)pthread_cond_broadcast(&c->reaped_now);
     unlock(c);
     return true;
 }
 
-static int wait_for_end(proc_child *c, int timeout_ms, proc_status *status)
+static int wait_for_end(proc_child *c, int timeout_ms, bool stopping, proc_status *status)
 {
     if (timeout_ms == PROC_FOREVER && reap_directly(c, status)) {
         return 0;
@@ -315,7 +348,10 @@ static int wait_for_end(proc_child *c, int timeout_ms, proc_status *status)
     int ready;
     do {
         ready = await(c, -1, 0, deadline);
-    } while (ready == 0);
+    } while (ready == 0 && !(stopping && child_is_out_of_our_hands(c)));
+    if (ready == 0) {
+        ready = -EPERM;
+    }
     /* At the deadline it may have ended just now. */
     return finish_if_ended(c, ready > 0, status) ? 0 : ready;
 }
@@ -327,7 +363,7 @@ int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status)
         return -EINVAL;
     }
     int cancel = sys_hold_cancel();
-    int err = wait_for_end(child, timeout_ms, status != NULL ? status : &unused);
+    int err = wait_for_end(child, timeout_ms, false, status != NULL ? status : &unused);
     sys_release_cancel(cancel);
     return err;
 }
@@ -339,9 +375,11 @@ int proc_child_kill(proc_child *child, int signal)
     if (!child_is_ours(child)) {
         return -EINVAL;
     }
+    int cancel = sys_hold_cancel();
     lock(child);
     int err = send_signal(child, signal);
     unlock(child);
+    sys_release_cancel(cancel);
     return err;
 }
 
@@ -359,7 +397,7 @@ int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
         step(child, now);
     }
     unlock(child);
-    int err = wait_for_end(child, PROC_FOREVER, status != NULL ? status : &unused);
+    int err = wait_for_end(child, PROC_FOREVER, true, status != NULL ? status : &unused);
     sys_release_cancel(cancel);
     return err;
 }
@@ -494,7 +532,13 @@ pid_t proc_child_pid(const proc_child *child)
 
 int proc_child_exit_fd(proc_child *child)
 {
-    return child_is_ours(child) ? child_exit_fd(child) : -EINVAL;
+    if (!child_is_ours(child)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    int fd = child_exit_fd(child);
+    sys_release_cancel(cancel);
+    return fd;
 }
 
 proc_channel *proc_child_channel(const proc_child *child)
@@ -509,10 +553,9 @@ static void end_now(proc_child *c)
         return;
     }
     if (!look_whether_ended(c)) {
-        if (c->detached) {
+        if (c->detached || send_signal(c, SIGKILL) == -EPERM) { /* it has become somebody else: not ours to end */
             return;
         }
-        (void)send_signal(c, SIGKILL);
     }
     /* Not finish(): sys_reap waits for the end, and with the group it is done already. */
     if (!c->ended) {
@@ -525,14 +568,15 @@ static void end_now(proc_child *c)
     finish(c);
 }
 
+/* The streams go last: an end of file on its stdin is an answer, and a child that is being killed should not act on it. */
 void child_destroy(proc_child *c)
 {
-    for (int stream = 0; stream < 3; stream++) {
-        child_close_stream(c, stream);
-    }
     lock(c);
     end_now(c);
     unlock(c);
+    for (int stream = 0; stream < 3; stream++) {
+        child_close_stream(c, stream);
+    }
     exitwatch_close(&c->watch);
     (void)pthread_cond_destroy(&c->reaped_now);
     (void)pthread_mutex_destroy(&c->lock);

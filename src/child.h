@@ -26,6 +26,8 @@ struct proc_child {
     exitwatch watch;
     life life;
     bool ended;  /* seen to be dead, perhaps not reaped: its number is still its own */
+    bool forced;  /* SIGKILL was sent while it lived */
+    bool out_of_our_hands; /* ... and refused: it has another user now */
     bool reaping; /* a thread waits for it in the system call that reaps it */
     bool reaped;
     pthread_cond_t reaped_now;
@@ -42,11 +44,12 @@ hidden bool child_exit_is_known(proc_child *c);
 hidden bool child_has_ended(proc_child *c);
 /* When its time is up. In a child that was reaped nothing is due any more. */
 hidden int64_t child_deadline(proc_child *c);
-hidden bool child_is_stopping(proc_child *c);
 /* Begins to stop it, where that has not begun. */
 hidden void child_begin_stop(proc_child *c, life_reason reason);
-/* Stopping it has come to an end: nothing is left that a signal could be sent to, or SIGKILL was. */
+/* Of a child that has ended: nothing is left that a signal could be sent to, or SIGKILL was. */
 hidden bool child_is_out_of_reach(proc_child *c);
+hidden int64_t child_time_limit(proc_child *c); /* timeout_ms as a time, whether it is still waited for or not */
+hidden int64_t child_look_again_at(bool blind, int64_t deadline);
 hidden life_reason child_stop_reason(proc_child *c);
 hidden int child_kill_now(proc_child *c);
 /* Does what is due by now. */

@@ -43,6 +43,8 @@ void communicate_init(communicate *m, proc_child *child, const proc_options *opt
     };
     capture_init(&m->captures[0], options->overflow, limit);
     capture_init(&m->captures[1], options->overflow, limit);
+    life_reason before = child_stop_reason(child);
+    m->reason = before == LIFE_ASKED ? LIFE_NO_REASON : before;
     if (child_exit_is_known(child)) {
         note_child_end(m, sys_now());
     }
@@ -71,17 +73,23 @@ static void end_stream(communicate *m, int stream)
 
 int64_t communicate_want(communicate *m, struct pollfd wants[COMMUNICATE_WANTS])
 {
-    bool stopping = child_is_stopping(m->child);
+    bool may_cancel = m->reason == LIFE_NO_REASON;
     wants[COMMUNICATE_IN] = (struct pollfd){.fd = fd_of(m, 0), .events = POLLOUT};
     wants[COMMUNICATE_OUT] = (struct pollfd){.fd = fd_of(m, 1), .events = POLLIN};
     wants[COMMUNICATE_ERR] = (struct pollfd){.fd = fd_of(m, 2), .events = POLLIN};
     wants[COMMUNICATE_EXIT] = (struct pollfd){.fd = m->ended ? -1 : child_exit_fd(m->child), .events = POLLIN};
-    wants[COMMUNICATE_CANCEL] = (struct pollfd){.fd = stopping ? -1 : m->cancel_fd, .events = POLLIN};
-    if (!m->ended && wants[COMMUNICATE_EXIT].fd < 0) {
-        m->err = wants[COMMUNICATE_EXIT].fd;
+    wants[COMMUNICATE_CANCEL] = (struct pollfd){.fd = may_cancel ? m->cancel_fd : -1, .events = POLLIN};
+    m->blind = !m->ended && wants[COMMUNICATE_EXIT].fd < 0;
+    int64_t due = m->reason == LIFE_NO_REASON ? child_time_limit(m->child) : child_deadline(m->child);
+    return child_look_again_at(m->blind, due < m->drain_at ? due : m->drain_at);
+}
+
+static void stop(communicate *m, life_reason reason)
+{
+    if (m->reason == LIFE_NO_REASON) {
+        m->reason = reason;
     }
-    int64_t due = child_deadline(m->child);
-    return due < m->drain_at ? due : m->drain_at;
+    child_begin_stop(m->child, reason);
 }
 
 /* EPIPE: the child does not read on. That is its right, and no failure. */
@@ -124,7 +132,7 @@ static void drain(communicate *m, int stream)
         m->overtime += (size_t)got;
     }
     if (c->truncated && c->overflow == PROC_OVERFLOW_KILL) {
-        child_begin_stop(m->child, LIFE_OVERFLOW);
+        stop(m, LIFE_OVERFLOW);
     }
 }
 
@@ -158,7 +166,8 @@ static bool is_over(communicate *m, bool quiet, int64_t now)
 /* Nobody whom we could still stop: the pipes' last words, and that is all. */
 static void note_child_stop(communicate *m, int64_t now)
 {
-    if (m->ended && child_is_out_of_reach(m->child)) {
+    bool stopped = m->reason != LIFE_NO_REASON || child_stop_reason(m->child) != LIFE_NO_REASON;
+    if (m->ended && stopped && child_is_out_of_reach(m->child)) {
         int64_t last = sys_deadline(now, LAST_WORDS_MS);
         m->drain_at = last < m->drain_at ? last : m->drain_at;
     }
@@ -178,13 +187,16 @@ bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANT
             quiet = false;
         }
     }
-    if (wants[COMMUNICATE_EXIT].revents != 0) {
+    if (wants[COMMUNICATE_EXIT].revents != 0 || m->blind) {
         note_child_end(m, now);
     }
     if (wants[COMMUNICATE_CANCEL].revents != 0) {
-        child_begin_stop(m->child, LIFE_CANCEL);
+        stop(m, LIFE_CANCEL);
     }
     child_step(m->child, now);
+    if (m->reason == LIFE_NO_REASON && child_time_limit(m->child) <= now) {
+        m->reason = LIFE_TIMEOUT; /* the step has seen to it, if there was anybody left to stop */
+    }
     note_child_stop(m, now);
     return m->err < 0 || is_over(m, quiet, now);
 }
@@ -239,7 +251,7 @@ int communicate_finish(communicate *m, proc_result *result)
     result->out_truncated = m->captures[0].truncated;
     result->err_truncated = m->captures[1].truncated;
     result->incomplete = m->incomplete;
-    return reason_to_error(child_stop_reason(m->child));
+    return reason_to_error(m->reason);
 }
 
 int communicate_run(proc_child *child, const proc_options *options, proc_result *result)
@@ -250,7 +262,7 @@ int communicate_run(proc_child *child, const proc_options *options, proc_result 
     if (m.piped[0]) {
         feed(&m);
     }
-    for (bool over = false; !over;) {
+    for (bool over = is_over(&m, true, 0); !over;) {
         int64_t deadline = communicate_want(&m, wants);
         if (m.err == 0) {
             int ready = sys_poll(wants, COMMUNICATE_WANTS, deadline);

@@ -18,6 +18,8 @@ typedef struct communicate {
     bool piped[3];       /* streams 1 and 2: whether that one is read here; a shared terminal counts once */
     int cancel_fd;
     int drain_ms;
+    life_reason reason; /* why this came to an early end; the child itself may have been reaped long before */
+    bool blind;         /* no descriptor tells its end: look from time to time */
     bool ended;
     int64_t drain_at;  /* when to give up on pipes that others hold; never while the child runs */
     size_t overtime;   /* bytes that were read after that */

@@ -39,21 +39,21 @@ static bool is_target(const launch_move *moves, size_t count, int fd)
     return bsearch(&wanted, moves, count, sizeof *moves, compare_moves) != NULL;
 }
 
-static bool has_order(const launch_move *moves, size_t count)
+/* Where the order is broken first; count if it is not. */
+static size_t first_disorder(const launch_move *moves, size_t count)
 {
-    for (size_t i = 1; i < count; i++) {
-        if (moves[i - 1].to >= moves[i].to) {
-            return false;
-        }
+    size_t i = 1;
+    while (i < count && moves[i - 1].to < moves[i].to) {
+        i++;
     }
-    return true;
+    return i < count ? i : count;
 }
 
 bool plan_arrange_moves(launch_move *moves, size_t count)
 {
-    if (!has_order(moves, count)) {
+    if (first_disorder(moves, count) < count) {
         qsort(moves, count, sizeof *moves, compare_moves);
-        if (!has_order(moves, count)) {
+        if (first_disorder(moves, count) < count) {
             return false;
         }
     }
@@ -197,7 +197,11 @@ static int plan_descriptors(plan *p, const proc_options *options, bool run, proc
         };
     }
     if (!plan_arrange_moves(p->launch.moves, p->launch.move_count)) {
-        return plan_refuse(error, -EINVAL, PROC_STEP_OPTIONS, "fds");
+        const launch_move *twins = &p->launch.moves[first_disorder(p->launch.moves, p->launch.move_count) - 1];
+        int later = twins[0].option > twins[1].option ? twins[0].option : twins[1].option;
+        char subject[32];
+        (void)snprintf(subject, sizeof subject, "fds[%d]", later - 3);
+        return plan_refuse(error, -EINVAL, PROC_STEP_OPTIONS, subject);
     }
     p->launch.close_others = !options->inherit_fds;
     return 0;
@@ -312,6 +316,7 @@ static void plan_group(plan *p, bool run, const proc_options *options)
     /* A call that blocks until the child has ended may ask for this by itself: its thread cannot end first. */
     bool by_itself = run && !options->detached && sys_can_die_with_parent;
     p->launch.die_with_parent = options->die_with_parent || by_itself;
+    p->launch.die_if_possible = !options->die_with_parent;
 }
 
 int plan_make(plan *p, const plan_program *program, const proc_options *options, proc_error *error)

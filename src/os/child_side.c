@@ -309,7 +309,7 @@ CHILD_SIDE static int walk_plan(walk *w)
         return -errno;
     }
     w->at.step = PROC_STEP_PARENT; /* after the ids: changing them takes it back */
-    if (plan->die_with_parent && (err = follow_parent(plan->parent)) < 0) {
+    if (plan->die_with_parent && (err = follow_parent(plan->parent)) < 0 && !plan->die_if_possible) {
         return err;
     }
     w->at.step = PROC_STEP_FDS;

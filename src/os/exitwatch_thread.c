@@ -32,6 +32,8 @@ static void *watch_child(void *arg)
     /* ECHILD: somebody else reaped it, or SIGCHLD is ignored. It has ended all the same. */
     while (waitid(P_PID, (id_t)thread->pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
     }
+    /* A byte, and not the end of file alone: a copy of this process may hold the write end for as long as it likes. */
+    (void)sys_write(thread->write_end, "", 1);
     sys_close(&thread->write_end);
     release(thread);
     return NULL;
@@ -51,6 +53,9 @@ static int start_thread(exitwatch_thread *thread)
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &mask);
     err = pthread_create(&thread->id, &attributes, watch_child, thread);
+    if (err == EINVAL) { /* thread-local variables alone need more */
+        err = pthread_create(&thread->id, NULL, watch_child, thread);
+    }
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)pthread_attr_destroy(&attributes);
     return -err;

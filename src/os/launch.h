@@ -53,6 +53,7 @@ typedef struct launch_plan {
     const launch_ids *ids;
     bool keep_signals;
     bool die_with_parent;
+    bool die_if_possible; /* nobody asked for it: a system that refuses is no failure */
 } launch_plan;
 
 typedef struct launch_failure {

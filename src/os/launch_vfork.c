@@ -15,9 +15,12 @@
 #define CLONE_PIDFD 0x1000 /* Linux 5.2; before, the flag is ignored */
 #endif
 
-#if defined(__has_feature)
+/* The thread sanitizers take it for a fork of a program with threads, and die. */
+#if defined(__SANITIZE_THREAD__)
+#define CLONE_IS_INTERCEPTED 1
+#elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define CLONE_IS_INTERCEPTED 1 /* clang's runtime treats it as a fork, and dies */
+#define CLONE_IS_INTERCEPTED 1
 #endif
 #endif
 #ifndef CLONE_IS_INTERCEPTED

@@ -193,10 +193,11 @@ int sys_peek(pid_t pid, int pidfd)
 {
     siginfo_t info;
     int err = wait_for(pid, pidfd, WNOHANG | WNOWAIT, &info, NULL);
-    if (err < 0) {
-        return err;
+    if (err < 0 && err != -ECHILD && pidfd >= 0) { /* a filter is in front of waitid */
+        struct pollfd end = {.fd = pidfd, .events = POLLIN};
+        return sys_poll(&end, 1, 0) > 0;
     }
-    return info.si_pid != 0;
+    return err < 0 ? err : info.si_pid != 0;
 }
 
 /* PIDFD_GET_INFO (Linux 6.13) with PIDFD_INFO_EXIT (6.15): the kernel remembers how a process ended that others reaped. */
@@ -226,13 +227,8 @@ static bool ask_exit_info(int pidfd, int *status)
     return false;
 }
 
-static void tell_lost(int pidfd, proc_status *status)
+static void tell(int word, proc_status *status)
 {
-    int word;
-    status->state = PROC_LOST;
-    if (pidfd < 0 || !ask_exit_info(pidfd, &word)) {
-        return;
-    }
     if (WIFEXITED(word)) {
         status->state = PROC_EXITED;
         status->code = WEXITSTATUS(word);
@@ -240,6 +236,15 @@ static void tell_lost(int pidfd, proc_status *status)
         status->state = PROC_SIGNALED;
         status->signal = WTERMSIG(word);
         status->core_dumped = WCOREDUMP(word) != 0;
+    }
+}
+
+static void tell_lost(int pidfd, proc_status *status)
+{
+    int word;
+    status->state = PROC_LOST;
+    if (pidfd >= 0 && ask_exit_info(pidfd, &word)) {
+        tell(word, status);
     }
 }
 
@@ -252,8 +257,17 @@ void sys_reap(pid_t pid, int pidfd, proc_status *status)
     status->signal = 0;
     status->core_dumped = false;
     status->usage = (proc_usage){0};
-    if (wait_for(pid, pidfd, 0, &info, &usage) < 0) {
-        tell_lost(pidfd, status);
+    int err = wait_for(pid, pidfd, 0, &info, &usage);
+    if (err < 0) {
+        int word;
+        pid_t got = -1;
+        while (err != -ECHILD && (got = waitpid(pid, &word, 0)) < 0 && errno == EINTR) {
+        }
+        if (got == pid) {
+            tell(word, status);
+        } else {
+            tell_lost(pidfd, status);
+        }
         return;
     }
     if (info.si_code == CLD_EXITED) {
