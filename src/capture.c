@@ -12,7 +12,7 @@
 enum {
     FIRST_CAPACITY = 16 * 1024,
     SLACK = 64 * 1024,
-    LEAST_ROOM = 4096, /* for one read, unless the limit is nearer */
+    LEAST_ROOM = 4096,  /* for one read, unless the limit is nearer */
     LARGE = 1024 * 1024 /* from here on memory is asked for in one piece, not in a fault for each page */
 };
 

@@ -25,10 +25,10 @@ struct proc_child {
     pthread_mutex_t lock;
     exitwatch watch;
     life life;
-    bool ended;  /* seen to be dead, perhaps not reaped: its number is still its own */
-    bool forced;  /* SIGKILL was sent while it lived */
+    bool ended;            /* seen to be dead, perhaps not reaped: its number is still its own */
+    bool forced;           /* SIGKILL was sent while it lived */
     bool out_of_our_hands; /* ... and refused: it has another user now */
-    bool reaping; /* a thread waits for it in the system call that reaps it */
+    bool reaping;          /* a thread waits for it in the system call that reaps it */
     bool reaped;
     pthread_cond_t reaped_now;
     proc_status status;

@@ -15,9 +15,9 @@
 #include <string.h>
 
 enum {
-    LAST_WORDS_MS = 100,           /* for a killed group to fall off its pipes */
-    LARGE_PIPE = 1024 * 1024,      /* what pipes that carry much are enlarged to */
-    DEFAULT_BUFFER = 1024 * 1024,  /* max_buffer */
+    LAST_WORDS_MS = 100,          /* for a killed group to fall off its pipes */
+    LARGE_PIPE = 1024 * 1024,     /* what pipes that carry much are enlarged to */
+    DEFAULT_BUFFER = 1024 * 1024, /* max_buffer */
 };
 
 static void note_child_end(communicate *m, int64_t now)

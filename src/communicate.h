@@ -21,15 +21,16 @@ typedef struct communicate {
     life_reason reason; /* why this came to an early end; the child itself may have been reaped long before */
     bool blind;         /* no descriptor tells its end: look from time to time */
     bool ended;
-    int64_t drain_at;  /* when to give up on pipes that others hold; never while the child runs */
-    size_t overtime;   /* bytes that were read after that */
+    int64_t drain_at; /* when to give up on pipes that others hold; never while the child runs */
+    size_t overtime;  /* bytes that were read after that */
     bool incomplete;
     int err; /* out of memory, or poll failed: the run is void */
 } communicate;
 
 hidden void communicate_init(communicate *m, proc_child *child, const proc_options *options);
 hidden int64_t communicate_want(communicate *m, struct pollfd wants[COMMUNICATE_WANTS]); /* the deadline */
-hidden bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANTS], int64_t now); /* true: done */
+hidden bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANTS],
+                             int64_t now); /* true: done */
 /* 0 or what stopped it, with *result filled. */
 hidden int communicate_finish(communicate *m, proc_result *result);
 

@@ -82,11 +82,11 @@ static const number_text error_texts[] = {
 };
 
 static const number_text signal_names[] = {
-    {SIGABRT, "SIGABRT"}, {SIGALRM, "SIGALRM"}, {SIGBUS, "SIGBUS"},   {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},
-    {SIGFPE, "SIGFPE"},   {SIGHUP, "SIGHUP"},   {SIGILL, "SIGILL"},   {SIGINT, "SIGINT"},   {SIGKILL, "SIGKILL"},
-    {SIGPIPE, "SIGPIPE"}, {SIGQUIT, "SIGQUIT"}, {SIGSEGV, "SIGSEGV"}, {SIGSTOP, "SIGSTOP"}, {SIGTERM, "SIGTERM"},
-    {SIGTSTP, "SIGTSTP"}, {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"}, {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"},
-    {SIGSYS, "SIGSYS"},   {SIGTRAP, "SIGTRAP"}, {SIGURG, "SIGURG"},   {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
+    {SIGABRT, "SIGABRT"},     {SIGALRM, "SIGALRM"}, {SIGBUS, "SIGBUS"},   {SIGCHLD, "SIGCHLD"}, {SIGCONT, "SIGCONT"},
+    {SIGFPE, "SIGFPE"},       {SIGHUP, "SIGHUP"},   {SIGILL, "SIGILL"},   {SIGINT, "SIGINT"},   {SIGKILL, "SIGKILL"},
+    {SIGPIPE, "SIGPIPE"},     {SIGQUIT, "SIGQUIT"}, {SIGSEGV, "SIGSEGV"}, {SIGSTOP, "SIGSTOP"}, {SIGTERM, "SIGTERM"},
+    {SIGTSTP, "SIGTSTP"},     {SIGTTIN, "SIGTTIN"}, {SIGTTOU, "SIGTTOU"}, {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"},
+    {SIGSYS, "SIGSYS"},       {SIGTRAP, "SIGTRAP"}, {SIGURG, "SIGURG"},   {SIGXCPU, "SIGXCPU"}, {SIGXFSZ, "SIGXFSZ"},
 #ifdef SIGVTALRM
     {SIGVTALRM, "SIGVTALRM"},
 #endif
@@ -201,7 +201,8 @@ int proc_status_format(const proc_status *status, char *buffer, size_t size)
     int length = 0;
     for (size_t i = 0; i < COUNT(remarks); i++) {
         if (remarks[i] != NULL) {
-            length += snprintf(remark + length, sizeof remark - (size_t)length, "%s%s", length == 0 ? " (" : ", ", remarks[i]);
+            length += snprintf(remark + length, sizeof remark - (size_t)length, "%s%s", length == 0 ? " (" : ", ",
+                               remarks[i]);
         }
     }
     return snprintf(buffer, size, "%s%s%s", end, remark, length == 0 ? "" : ")");

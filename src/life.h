@@ -21,11 +21,7 @@ typedef enum life_reason {
     LIFE_ASKED /* proc_child_stop */
 } life_reason;
 
-typedef enum life_act {
-    LIFE_WAIT,
-    LIFE_SEND_STOP,
-    LIFE_SEND_KILL
-} life_act;
+typedef enum life_act { LIFE_WAIT, LIFE_SEND_STOP, LIFE_SEND_KILL } life_act;
 
 typedef struct life {
     life_phase phase;

@@ -375,9 +375,15 @@ void plan_free(plan *p)
 int plan_explain(const plan *p, const proc_options *options, const launch_failure *failure, proc_error *error)
 {
     static const char *const fixed[] = {
-        [PROC_STEP_PARENT] = "die_with_parent", [PROC_STEP_GROUP] = "group",   [PROC_STEP_UMASK] = "umask",
-        [PROC_STEP_NICE] = "nice",              [PROC_STEP_GROUPS] = "user",   [PROC_STEP_GID] = "user",
-        [PROC_STEP_UID] = "user",               [PROC_STEP_SIGNALS] = "keep_signals", [PROC_STEP_EXEC] = NULL,
+        [PROC_STEP_PARENT] = "die_with_parent",
+        [PROC_STEP_GROUP] = "group",
+        [PROC_STEP_UMASK] = "umask",
+        [PROC_STEP_NICE] = "nice",
+        [PROC_STEP_GROUPS] = "user",
+        [PROC_STEP_GID] = "user",
+        [PROC_STEP_UID] = "user",
+        [PROC_STEP_SIGNALS] = "keep_signals",
+        [PROC_STEP_EXEC] = NULL,
     };
     char entry[64];
     const char *subject = fixed[failure->step];

@@ -19,9 +19,9 @@ typedef struct launch_move {
     int to;
     int from;
     launch_source source;
-    bool lift;    /* another move places something on `from`: get it out of the way first */
-    int lifted;   /* the child's note: where `from` is now */
-    int option;   /* the caller's note: which option asked for it */
+    bool lift;  /* another move places something on `from`: get it out of the way first */
+    int lifted; /* the child's note: where `from` is now */
+    int option; /* the caller's note: which option asked for it */
 } launch_move;
 
 typedef struct launch_ids {
@@ -33,7 +33,7 @@ typedef struct launch_ids {
 } launch_ids;
 
 typedef struct launch_plan {
-    pid_t parent; /* this process */
+    pid_t parent;             /* this process */
     const char *const *paths; /* tried in turn; NULL-ended */
     bool searched;            /* they come from PATH: what is missing in one may be in the next */
     const char *const *argv;
@@ -44,7 +44,7 @@ typedef struct launch_plan {
     size_t move_count;
     bool close_others;
 
-    bool new_session, new_group; /* at most one */
+    bool new_session, new_group;  /* at most one */
     const sys_terminal *terminal; /* becomes the controlling terminal */
     const mode_t *umask;
     const proc_limit *limits;

@@ -72,7 +72,8 @@ void sys_close(int *fd)
 {
     if (*fd >= 0) {
         int saved = errno;
-        (void)close(*fd); /* nothing of ours is lost by a failing close: pipes, terminals and files that a child writes */
+        (void)close(
+            *fd); /* nothing of ours is lost by a failing close: pipes, terminals and files that a child writes */
         errno = saved;
         *fd = -1;
     }

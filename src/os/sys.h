@@ -18,16 +18,16 @@
 #define SYS_NEVER INT64_MAX /* a deadline that does not come */
 #define SYS_MS INT64_C(1000000)
 
-hidden int64_t sys_now(void);                       /* CLOCK_MONOTONIC, in ns */
-hidden int64_t sys_deadline(int64_t now, int ms);   /* now + ms; never, for a negative ms; saturates */
+hidden int64_t sys_now(void);                     /* CLOCK_MONOTONIC, in ns */
+hidden int64_t sys_deadline(int64_t now, int ms); /* now + ms; never, for a negative ms; saturates */
 
 hidden int sys_open(const char *path, int flags, mode_t mode);
 hidden int sys_pipe(int ends[2]);
-hidden int sys_raise_fd(int *fd);                   /* moves a descriptor below 3 above 2; closes it on failure */
-hidden void sys_close(int *fd);                     /* leaves -1 behind; -1 is fine */
+hidden int sys_raise_fd(int *fd); /* moves a descriptor below 3 above 2; closes it on failure */
+hidden void sys_close(int *fd);   /* leaves -1 behind; -1 is fine */
 hidden int sys_set_nonblocking(int fd);
 hidden ssize_t sys_read(int fd, void *buffer, size_t size);
-hidden ssize_t sys_write(int fd, const void *data, size_t size); /* -EPIPE without the signal */
+hidden ssize_t sys_write(int fd, const void *data, size_t size);         /* -EPIPE without the signal */
 hidden int sys_poll(struct pollfd *fds, size_t count, int64_t deadline); /* how many are ready; 0: the time is up */
 
 /* pthread_setcancelstate: nothing here may be left halfway. */

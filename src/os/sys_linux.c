@@ -112,7 +112,8 @@ static void change_mask(const void *set, sigset_t *old)
 
 void sys_block_signals(sigset_t *old)
 {
-    static const unsigned char all[16] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+    static const unsigned char all[16] = {255, 255, 255, 255, 255, 255, 255, 255,
+                                          255, 255, 255, 255, 255, 255, 255, 255};
     change_mask(all, old);
 }
 

@@ -128,7 +128,8 @@ void sys_reset_signals(bool keep_ignored)
         if (sigaction(signal, NULL, &now) < 0) {
             continue; /* a number that is none */
         }
-        if ((now.sa_flags & SA_SIGINFO) == 0 && (now.sa_handler == SIG_DFL || (keep_ignored && now.sa_handler == SIG_IGN))) {
+        if ((now.sa_flags & SA_SIGINFO) == 0 &&
+            (now.sa_handler == SIG_DFL || (keep_ignored && now.sa_handler == SIG_IGN))) {
             continue;
         }
         (void)sigaction(signal, &by_default, NULL);
