@@ -315,11 +315,13 @@ int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status);
 int proc_child_kill(proc_child *child, int signal);
 
 /* stop_signal, up to grace_ms (0: none; PROC_FOREVER: no SIGKILL), then SIGKILL; what is left of its own group is
- * killed too; reaped. 0 and *status (or NULL). After the end: 0 and the status, and nobody is signalled. */
+ * killed too; reaped. 0 and *status (or NULL). After the end: 0 and the status, and nobody is signalled. -EPERM: it may
+ * not be signalled, and runs on. */
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status);
 
 /* Closes its pipes. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
- * grace; a detached one is left running and is the program's own to wait for from then on. NULL is fine. */
+ * grace; a detached one, or one that may not be signalled (it runs as another user now), is left running and is the
+ * program's own to wait for from then on. NULL is fine. */
 void proc_child_free(proc_child *child);
 
 /* ---- exec, execFile: run to the end and keep what it wrote --------------------------------------------------- */
