@@ -63,9 +63,9 @@ static void perform(proc_child *c, life_act act)
     case LIFE_WAIT:
         break;
     case LIFE_SEND_STOP:
-        (void)send_signal(c,
-                          c->stop_signal); /* gone, or not ours to signal since it changed its user: SIGKILL follows */
-        (void)send_signal(c, SIGCONT);     /* a stopped process takes a signal when it goes on */
+        /* Where they are refused SIGKILL will tell; a stopped process takes a signal when it goes on. */
+        (void)send_signal(c, c->stop_signal);
+        (void)send_signal(c, SIGCONT);
         break;
     case LIFE_SEND_KILL:
         c->forced = !look_whether_ended(c);
@@ -243,11 +243,7 @@ static void step_unless_over(proc_child *c, int64_t now)
     unlock(c);
 }
 
-/*
- * One wait of a call that has the child's stream (or -1) or its end in mind. Its time, its grace and its cancel_fd are
- * looked after on the way, whatever the caller waits for. 1: the stream or the end is ready, 0: look again, or -ETIMEDOUT.
- */
-static int await(proc_child *c, int stream_fd, short events, int64_t deadline)
+int child_await(proc_child *c, int stream_fd, short events, int64_t deadline)
 {
     enum { STREAM, END, CANCEL, COUNT };
     struct pollfd fds[COUNT] = {
@@ -286,11 +282,6 @@ static int await(proc_child *c, int stream_fd, short events, int64_t deadline)
     return deadline != SYS_NEVER && deadline <= now ? -ETIMEDOUT : 0;
 }
 
-static bool is_time(int timeout_ms)
-{
-    return timeout_ms >= PROC_FOREVER;
-}
-
 /* Reaps it if it has ended, of which the caller may know already; false while it runs. */
 static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
 {
@@ -314,7 +305,7 @@ static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
 static bool may_reap_directly(const proc_child *c)
 {
     return !c->own_group && c->watch.pidfd >= 0 && c->cancel_fd < 0 && life_deadline(&c->life) == SYS_NEVER &&
-           !c->reaping && !c->ended;
+           !c->reaping && !c->ended && !c->out_of_our_hands;
 }
 
 static bool reap_directly(proc_child *c, proc_status *status)
@@ -350,12 +341,9 @@ static int wait_for_end(proc_child *c, int timeout_ms, bool stopping, proc_statu
             return 0;
         }
     }
-    int ready;
-    do {
-        ready = await(c, -1, 0, deadline);
-    } while (ready == 0 && !(stopping && child_is_out_of_our_hands(c)));
-    if (ready == 0) {
-        ready = -EPERM;
+    int ready = 0;
+    while (ready == 0) {
+        ready = stopping && child_is_out_of_our_hands(c) ? -EPERM : child_await(c, -1, 0, deadline);
     }
     /* At the deadline it may have ended just now. */
     return finish_if_ended(c, ready > 0, status) ? 0 : ready;
@@ -364,7 +352,7 @@ static int wait_for_end(proc_child *c, int timeout_ms, bool stopping, proc_statu
 int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status)
 {
     proc_status unused;
-    if (!child_is_ours(child) || !is_time(timeout_ms)) {
+    if (!child_is_ours(child) || !child_is_time(timeout_ms)) {
         return -EINVAL;
     }
     int cancel = sys_hold_cancel();
@@ -391,7 +379,7 @@ int proc_child_kill(proc_child *child, int signal)
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
 {
     proc_status unused;
-    if (!child_is_ours(child) || !is_time(grace_ms)) {
+    if (!child_is_ours(child) || !child_is_time(grace_ms)) {
         return -EINVAL;
     }
     int cancel = sys_hold_cancel();
@@ -407,98 +395,7 @@ int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
     return err;
 }
 
-/* ---- streams ---- */
-
-static bool has_stream(const proc_child *c, int stream)
-{
-    return stream >= 0 && stream <= 2 && c->streams[stream] >= 0;
-}
-
-int proc_child_fd(const proc_child *child, int stream)
-{
-    if (!child_is_ours(child)) {
-        return -EINVAL;
-    }
-    return has_stream(child, stream) ? child->streams[stream] : -EBADF;
-}
-
-ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size)
-{
-    ssize_t got = sys_read(c->streams[stream], buffer, size);
-    return got == -EIO && c->is_terminal[stream] ? 0 : got; /* Linux says that of a terminal that nobody has open */
-}
-
-/* Has its life to be looked after while a stream is used, even one that never makes us wait? */
-static bool is_bounded(proc_child *c)
-{
-    return c->cancel_fd >= 0 || child_deadline(c) != SYS_NEVER;
-}
-
-static ssize_t read_stream(proc_child *c, int stream, void *buffer, size_t size, int timeout_ms)
-{
-    if (timeout_ms == PROC_FOREVER && !c->is_terminal[stream] && !is_bounded(c)) {
-        return child_read_stream(c, stream, buffer, size);
-    }
-    int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
-    for (;;) {
-        int ready = await(c, c->streams[stream], POLLIN, deadline);
-        if (ready < 0) {
-            return ready;
-        }
-        ssize_t got = ready > 0 ? child_read_stream(c, stream, buffer, size) : -EAGAIN;
-        if (got != -EAGAIN) {
-            return got;
-        }
-    }
-}
-
-ssize_t proc_child_read(proc_child *child, int stream, void *buffer, size_t size, int timeout_ms)
-{
-    if (!child_is_ours(child) || buffer == NULL || size == 0 || !is_time(timeout_ms)) {
-        return -EINVAL;
-    }
-    if (!has_stream(child, stream) || (stream == 0 && !child->is_terminal[0])) {
-        return -EBADF;
-    }
-    int cancel = sys_hold_cancel();
-    ssize_t got = read_stream(child, stream, buffer, size, timeout_ms);
-    sys_release_cancel(cancel);
-    return got;
-}
-
-static ssize_t write_stream(proc_child *c, const char *data, size_t size, int timeout_ms)
-{
-    int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
-    size_t done = 0;
-    bool bounded = is_bounded(c), look_first = bounded;
-    while (done < size) {
-        int ready = look_first ? await(c, c->streams[0], POLLOUT, deadline) : 1;
-        if (ready < 0) {
-            return ready == -ETIMEDOUT && done > 0 ? (ssize_t)done : ready;
-        }
-        ssize_t put = ready > 0 ? sys_write(c->streams[0], data + done, size - done) : -EAGAIN;
-        if (put < 0 && put != -EAGAIN) {
-            return put;
-        }
-        done += put > 0 ? (size_t)put : 0;
-        look_first = bounded || put < 0;
-    }
-    return (ssize_t)done;
-}
-
-ssize_t proc_child_write(proc_child *child, const void *data, size_t size, int timeout_ms)
-{
-    if (!child_is_ours(child) || (data == NULL && size > 0) || size > SSIZE_MAX || !is_time(timeout_ms)) {
-        return -EINVAL;
-    }
-    if (!has_stream(child, 0)) {
-        return -EBADF;
-    }
-    int cancel = sys_hold_cancel();
-    ssize_t put = write_stream(child, data, size, timeout_ms);
-    sys_release_cancel(cancel);
-    return put;
-}
+/* ---- the rest ---- */
 
 void child_close_stream(proc_child *c, int stream)
 {
@@ -513,22 +410,6 @@ void child_close_stream(proc_child *c, int stream)
     unlock(c);
     sys_close(&fd);
 }
-
-int proc_child_close(proc_child *child, int stream)
-{
-    if (!child_is_ours(child)) {
-        return -EINVAL;
-    }
-    if (!has_stream(child, stream)) {
-        return -EBADF;
-    }
-    int cancel = sys_hold_cancel();
-    child_close_stream(child, stream);
-    sys_release_cancel(cancel);
-    return 0;
-}
-
-/* ---- the rest ---- */
 
 pid_t proc_child_pid(const proc_child *child)
 {

@@ -57,9 +57,16 @@ hidden void child_step(proc_child *c, int64_t now);
 /* For one that has ended: kills what is left of its group if it was stopped, reaps it, fills the status. */
 hidden void child_finish(proc_child *c, proc_status *status);
 hidden void child_close_stream(proc_child *c, int stream);
-/* One read or write of an end of ours, without waiting longer than the end itself makes us: the terminal's hang-up is an
- * end of file, and a child that no longer reads is -EPIPE. */
+/* One wait of a call that has a stream of the child (or -1) or its end in mind; its time, its grace and its cancel_fd are
+ * looked after, whatever the caller waits for. 1: the stream or the end is ready, 0: look again, or -ETIMEDOUT. */
+hidden int child_await(proc_child *c, int stream_fd, short events, int64_t deadline);
+/* One read of an end of ours; the terminal's hang-up is an end of file. */
 hidden ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size);
+
+static inline bool child_is_time(int timeout_ms)
+{
+    return timeout_ms >= PROC_FOREVER;
+}
 
 hidden bool child_is_ours(const proc_child *c); /* false in a copy of the process */
 

@@ -201,6 +201,7 @@ static void start_what_may_not_be_signalled(void *arg)
 
     assert_int_equal(proc_child_kill(child, SIGTERM), -EPERM);
     assert_int_equal(proc_child_stop(child, 10, &status), -EPERM);
+    assert_int_equal(proc_child_stop(child, 0, &status), -EPERM);
     assert_int_equal(status.state, PROC_RUNNING);
     proc_child_free(child); /* comes back */
 
