@@ -22,9 +22,9 @@ LINUX_SOURCES := $(addprefix src/os/,exitwatch_pidfd.c launch_vfork.c sys_linux.
 POSIX_SOURCES := $(addprefix src/os/,exitwatch_posix.c launch_posix.c sys_posix.c)
 
 native_SOURCES := $(COMMON_SOURCES) $(LINUX_SOURCES)
-native_DEFINES := -D_GNU_SOURCE
+native_DEFINES := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 posix_SOURCES := $(COMMON_SOURCES) $(POSIX_SOURCES)
-posix_DEFINES := -D_XOPEN_SOURCE=700 -DPROC_POSIX_ONLY
+posix_DEFINES := -D_XOPEN_SOURCE=700 -D_FILE_OFFSET_BITS=64 -DPROC_POSIX_ONLY
 
 SOURCES := $($(SYSTEM)_SOURCES)
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
@@ -73,7 +73,7 @@ $(BUILD)/obj/%.o: src/%.c $(BUILD)/flags
 
 # One object, in which only the public names are global: nothing inside can clash with a name of the program's.
 $(BUILD)/libproc.o: $(OBJECTS)
-	$(CC) $(filter -m%,$(CFLAGS)) -r -nostdlib -o $@ $(OBJECTS)
+	$(CC) $(filter -m%,$(CFLAGS)) -r -nostdlib -Wl,--force-group-allocation -o $@ $(OBJECTS)
 	$(OBJCOPY) --localize-hidden $@
 
 $(BUILD)/libproc.a: $(BUILD)/libproc.o

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     FIRST_CAPACITY = 16 * 1024,
@@ -21,10 +22,16 @@ void capture_init(capture *c, proc_overflow overflow, size_t limit)
     *c = (capture){.overflow = overflow, .limit = limit};
 }
 
+/* A small tail is kept in a larger ring, and cut at the end: else each read would be as small as it. */
+static size_t ring_size(const capture *c)
+{
+    return c->limit < SLACK ? (size_t)SLACK : c->limit;
+}
+
 static size_t largest_capacity(const capture *c)
 {
     if (c->overflow == PROC_OVERFLOW_TAIL) {
-        return c->limit;
+        return ring_size(c);
     }
     return c->limit > SIZE_MAX - 1 - SLACK ? SIZE_MAX - 1 : c->limit + SLACK;
 }
@@ -54,7 +61,7 @@ int capture_space(capture *c, char **at, size_t *room)
         }
     }
     size_t end = c->size;
-    if (c->overflow == PROC_OVERFLOW_TAIL && c->size == c->limit) {
+    if (c->overflow == PROC_OVERFLOW_TAIL && c->size == ring_size(c)) {
         end = c->start;
     }
     *at = c->data + end;
@@ -72,9 +79,14 @@ int capture_space(capture *c, char **at, size_t *room)
 
 void capture_add(capture *c, size_t size)
 {
-    if (c->overflow == PROC_OVERFLOW_TAIL && c->size == c->limit) {
-        c->truncated = c->truncated || size > 0;
-        c->start = (c->start + size) % c->limit;
+    if (c->overflow == PROC_OVERFLOW_TAIL) {
+        if (c->size == ring_size(c)) {
+            c->start = (c->start + size) % c->size;
+            c->truncated = c->truncated || size > 0;
+        } else {
+            c->size += size;
+            c->truncated = c->size > c->limit;
+        }
         return;
     }
     if (size > c->limit - c->size) {
@@ -99,6 +111,10 @@ int capture_finish(capture *c, char **data, size_t *size)
         reverse(c->data, c->start);
         reverse(c->data + c->start, c->size - c->start);
         reverse(c->data, c->size);
+    }
+    if (c->size > c->limit) { /* a small tail */
+        memmove(c->data, c->data + (c->size - c->limit), c->limit);
+        c->size = c->limit;
     }
     char *fitted = realloc(c->data, c->size + 1);
     if (fitted == NULL) {

@@ -10,7 +10,7 @@ typedef struct capture {
     proc_overflow overflow;
     size_t limit; /* at least 1 */
     char *data;
-    size_t size;     /* bytes kept, never more than limit */
+    size_t size;     /* bytes kept: never more than limit, but for a small tail until it is finished */
     size_t capacity; /* of data, not counting the byte for the NUL */
     size_t touched;  /* of a large one: how far its memory is there already */
     size_t start;    /* PROC_OVERFLOW_TAIL, once full: where the oldest byte is */

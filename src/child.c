@@ -41,18 +41,23 @@ static bool is_stolen(const proc_child *c)
     return sys_peek(c->pid, c->watch.pidfd) == -ECHILD;
 }
 
+/* While another thread is in the call that reaps it, the number may cease to be its own at any moment. */
+static int signal_child(proc_child *c, int signal)
+{
+    return sys_kill(c->reaping ? 0 : c->pid, c->watch.pidfd, signal);
+}
+
 static int send_signal(proc_child *c, int signal)
 {
     if (c->reaped || is_stolen(c)) {
         return -ESRCH;
     }
     if (!c->own_group) {
-        return sys_kill(c->pid, c->watch.pidfd, signal);
+        return signal_child(c, signal);
     }
     int err = sys_kill_group(c->pid, signal);
-    if (err == -ESRCH || signal == SIGKILL) { /* it may have left its group for another one */
-        int direct = sys_kill(c->pid, c->watch.pidfd, signal);
-        err = direct == 0 ? 0 : err;
+    if (err == -ESRCH || signal == SIGKILL) { /* it may have left its group for another one, or its user */
+        err = signal_child(c, signal);
     }
     return err;
 }
@@ -168,12 +173,13 @@ static bool child_is_stopping(proc_child *c)
 bool child_is_out_of_reach(proc_child *c)
 {
     lock(c);
-    bool out_of_reach = c->reaped || !c->own_group || c->life.phase == LIFE_KILLED;
+    bool no_kill_follows = c->life.phase == LIFE_KILLED || life_deadline(&c->life) == SYS_NEVER;
+    bool out_of_reach = c->reaped || !c->own_group || no_kill_follows;
     unlock(c);
     return out_of_reach;
 }
 
-static bool child_is_out_of_our_hands(proc_child *c)
+bool child_is_out_of_our_hands(proc_child *c)
 {
     lock(c);
     bool refused = c->out_of_our_hands;
@@ -305,7 +311,7 @@ static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
 static bool may_reap_directly(const proc_child *c)
 {
     return !c->own_group && c->watch.pidfd >= 0 && c->cancel_fd < 0 && life_deadline(&c->life) == SYS_NEVER &&
-           !c->reaping && !c->ended && !c->out_of_our_hands;
+           !c->reaping && !c->ended && !c->out_of_our_hands && sys_kill(0, c->watch.pidfd, 0) == 0;
 }
 
 static bool reap_directly(proc_child *c, proc_status *status)

@@ -48,7 +48,8 @@ hidden int64_t child_deadline(proc_child *c);
 hidden void child_begin_stop(proc_child *c, life_reason reason);
 /* Of a child that has ended: nothing is left that a signal could be sent to, or SIGKILL was. */
 hidden bool child_is_out_of_reach(proc_child *c);
-hidden int64_t child_time_limit(proc_child *c); /* timeout_ms as a time, whether it is still waited for or not */
+hidden bool child_is_out_of_our_hands(proc_child *c); /* SIGKILL was refused: it ends when it likes */
+hidden int64_t child_time_limit(proc_child *c);       /* timeout_ms as a time, whether it is still waited for or not */
 hidden int64_t child_look_again_at(bool blind, int64_t deadline);
 hidden life_reason child_stop_reason(proc_child *c);
 hidden int child_kill_now(proc_child *c);

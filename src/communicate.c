@@ -16,7 +16,7 @@
 
 enum {
     LAST_WORDS_MS = 100,          /* for a killed group to fall off its pipes */
-    LARGE_PIPE = 1024 * 1024,     /* what pipes that carry much are enlarged to */
+    LARGE_PIPE = 256 * 1024,      /* what pipes that carry much are enlarged to */
     DEFAULT_BUFFER = 1024 * 1024, /* max_buffer */
 };
 
@@ -58,6 +58,9 @@ void communicate_init(communicate *m, proc_child *child, const proc_options *opt
         }
         m->piped[0] = m->input_left > 0;
     }
+    int terminal = child->is_terminal[0] ? child->streams[0] : -1;
+    m->echoes = terminal >= 0 && terminal != child->streams[1] && terminal != child->streams[2];
+    m->piped[0] = m->piped[0] || m->echoes;
 }
 
 static int fd_of(const communicate *m, int stream)
@@ -74,7 +77,7 @@ static void end_stream(communicate *m, int stream)
 int64_t communicate_want(communicate *m, struct pollfd wants[COMMUNICATE_WANTS])
 {
     bool may_cancel = m->reason == LIFE_NO_REASON;
-    wants[COMMUNICATE_IN] = (struct pollfd){.fd = fd_of(m, 0), .events = POLLOUT};
+    wants[COMMUNICATE_IN] = (struct pollfd){.fd = fd_of(m, 0), .events = m->echoes ? POLLIN : POLLOUT};
     wants[COMMUNICATE_OUT] = (struct pollfd){.fd = fd_of(m, 1), .events = POLLIN};
     wants[COMMUNICATE_ERR] = (struct pollfd){.fd = fd_of(m, 2), .events = POLLIN};
     wants[COMMUNICATE_EXIT] = (struct pollfd){.fd = m->ended ? -1 : child_exit_fd(m->child), .events = POLLIN};
@@ -95,21 +98,28 @@ static void stop(communicate *m, life_reason reason)
 /* EPIPE: the child does not read on. That is its right, and no failure. */
 static void feed(communicate *m)
 {
-    while (m->input_left > 0) {
-        ssize_t put = sys_write(m->child->streams[0], m->input, m->input_left);
-        if (put == -EAGAIN) {
-            return;
-        }
-        if (put < 0) {
-            break;
-        }
+    size_t size = m->input_left < LARGE_PIPE ? m->input_left : LARGE_PIPE; /* the rest of the work waits meanwhile */
+    ssize_t put = sys_write(m->child->streams[0], m->input, size);
+    if (put > 0) {
         m->input += put;
         m->input_left -= (size_t)put;
     }
-    end_stream(m, 0);
+    if (m->input_left == 0 || (put < 0 && put != -EAGAIN)) {
+        end_stream(m, 0);
+    }
 }
 
-static void drain(communicate *m, int stream)
+/* Nobody reads this terminal but us, and a child that fills it would stand still. */
+static void drop_echo(communicate *m)
+{
+    char dropped[1024];
+    ssize_t got = child_read_stream(m->child, 0, dropped, sizeof dropped);
+    if (got <= 0 && got != -EAGAIN) {
+        end_stream(m, 0);
+    }
+}
+
+static void drain(communicate *m, int stream, bool late)
 {
     capture *c = &m->captures[stream - 1];
     char *at;
@@ -128,9 +138,7 @@ static void drain(communicate *m, int stream)
         return;
     }
     capture_add(c, (size_t)got);
-    if (m->drain_at != SYS_NEVER) {
-        m->overtime += (size_t)got;
-    }
+    m->overtime += late ? (size_t)got : 0;
     if (c->truncated && c->overflow == PROC_OVERFLOW_KILL) {
         stop(m, LIFE_OVERFLOW);
     }
@@ -150,7 +158,7 @@ static bool is_over(communicate *m, bool quiet, int64_t now)
 {
     bool open = m->piped[1] || m->piped[2];
     if (!m->ended) {
-        return false;
+        return child_is_out_of_our_hands(m->child);
     }
     if (!open) {
         return true;
@@ -177,12 +185,12 @@ bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANT
 {
     bool quiet = true;
     if (wants[COMMUNICATE_IN].revents != 0) {
-        feed(m);
+        (m->echoes ? drop_echo : feed)(m);
     }
     for (int stream = 1; stream <= 2 && m->err == 0; stream++) {
         if (wants[COMMUNICATE_IN + stream].revents != 0) {
             size_t before = m->captures[stream - 1].size;
-            drain(m, stream);
+            drain(m, stream, now >= m->drain_at);
             enlarge(m, stream, before);
             quiet = false;
         }
@@ -226,16 +234,18 @@ static void clear(proc_result *result)
 
 int communicate_finish(communicate *m, proc_result *result)
 {
+    int err = m->err;
+    if (err < 0) { /* what it wrote is lost anyway; before its input ends, which it might take for an answer */
+        (void)child_kill_now(m->child);
+    }
     for (int stream = 0; stream < 3; stream++) {
         if (m->piped[stream]) {
             end_stream(m, stream);
         }
     }
-    int err = m->err;
-    if (err < 0) { /* what it wrote is lost anyway */
-        (void)child_kill_now(m->child);
+    if (m->ended || !child_is_out_of_our_hands(m->child)) {
+        child_finish(m->child, &result->status);
     }
-    child_finish(m->child, &result->status);
     if (err == 0) {
         err = capture_finish(&m->captures[0], &result->out, &result->out_size);
     }
@@ -259,7 +269,7 @@ int communicate_run(proc_child *child, const proc_options *options, proc_result 
     communicate m;
     struct pollfd wants[COMMUNICATE_WANTS];
     communicate_init(&m, child, options);
-    if (m.piped[0]) {
+    if (m.input_left > 0) {
         feed(&m);
     }
     for (bool over = is_over(&m, true, 0); !over;) {

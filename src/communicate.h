@@ -15,7 +15,8 @@ typedef struct communicate {
     const char *input;
     size_t input_left;
     capture captures[2]; /* of streams 1 and 2 */
-    bool piped[3];       /* streams 1 and 2: whether that one is read here; a shared terminal counts once */
+    bool piped[3];       /* whether that one is fed or read here; a terminal counts once */
+    bool echoes;         /* stream 0 is a terminal of its own: what it says is read, and dropped */
     int cancel_fd;
     int drain_ms;
     life_reason reason; /* why this came to an early end; the child itself may have been reaped long before */

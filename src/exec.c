@@ -13,7 +13,6 @@ int proc_exec(proc_result *result, const char *command, const proc_options *opti
     const char *const with_shell[] = {shell, "-c", command, NULL};
     const char *const plainly[] = {"sh", "-c", command, NULL};
     const char *const guarded[] = {"sh", "-c", "--", command, NULL};
-    const char *const nothing[] = {NULL};
 
     plan_program program = {.file = shell, .argv = with_shell, .run = true, .shell = true};
     if (shell == NULL) {
@@ -21,7 +20,7 @@ int proc_exec(proc_result *result, const char *command, const proc_options *opti
         program.argv = command != NULL && (command[0] == '-' || command[0] == '+') ? guarded : plainly;
     }
     if (command == NULL) {
-        program.argv = nothing;
+        program.argv = NULL;
     }
     return communicate_execute(result, &program, options);
 }

@@ -72,7 +72,7 @@ static int refuse(proc_error *error, int code, const char *option)
 static int check_program(const plan_program *program, const proc_options *options, proc_error *error)
 {
     if (program->argv == NULL || program->argv[0] == NULL) {
-        return refuse(error, -EINVAL, "argv");
+        return refuse(error, -EINVAL, program->shell ? "command" : "argv");
     }
     if (program->shell ? options->file != NULL : options->shell != NULL) {
         return refuse(error, -EINVAL, program->shell ? "file" : "shell");
@@ -114,7 +114,7 @@ static int check_streams(const proc_options *options, bool run, proc_error *erro
             return err;
         }
     }
-    bool fed = options->in.kind == PROC_DEFAULT || options->in.kind == PROC_PIPE;
+    bool fed = options_stream_kind(options, 0, true) == PROC_PIPE;
     return run && options->input != NULL && !fed ? refuse(error, -EINVAL, "input") : 0;
 }
 
@@ -213,10 +213,10 @@ int options_check(const plan_program *program, const proc_options *options, proc
         err = check_program(program, options, error);
     }
     if (err == 0) {
-        err = check_streams(options, program->run, error);
+        err = check_fds(options, error);
     }
     if (err == 0) {
-        err = check_fds(options, error);
+        err = check_streams(options, program->run, error);
     }
     if (err == 0) {
         err = check_rights(options, error);

@@ -181,13 +181,6 @@ static int plan_descriptors(plan *p, const proc_options *options, bool run, proc
     if (err < 0) {
         return plan_refuse(error, err, PROC_STEP_OPTIONS, "fds");
     }
-    for (int stream = 0; stream < 3; stream++) {
-        proc_stdio_kind kind = options_stream_kind(options, stream, run);
-        err = plan_stream(p, stream, options_stream(options, stream), kind, error);
-        if (err < 0) {
-            return err;
-        }
-    }
     for (size_t i = 0; i < options->fd_count; i++) {
         p->launch.moves[p->launch.move_count++] = (launch_move){
             .to = options->fds[i].child,
@@ -203,6 +196,14 @@ static int plan_descriptors(plan *p, const proc_options *options, bool run, proc
         (void)snprintf(subject, sizeof subject, "fds[%d]", later - 3);
         return plan_refuse(error, -EINVAL, PROC_STEP_OPTIONS, subject);
     }
+    for (int stream = 0; stream < 3; stream++) { /* from here on files are opened, and perhaps truncated */
+        proc_stdio_kind kind = options_stream_kind(options, stream, run);
+        err = plan_stream(p, stream, options_stream(options, stream), kind, error);
+        if (err < 0) {
+            return err;
+        }
+    }
+    (void)plan_arrange_moves(p->launch.moves, p->launch.move_count); /* a stream that fds names has no move */
     p->launch.close_others = !options->inherit_fds;
     return 0;
 }

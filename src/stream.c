@@ -35,7 +35,10 @@ static bool is_bounded(proc_child *c)
 static ssize_t read_stream(proc_child *c, int stream, void *buffer, size_t size, int timeout_ms)
 {
     if (timeout_ms == PROC_FOREVER && !c->is_terminal[stream] && !is_bounded(c)) {
-        return child_read_stream(c, stream, buffer, size);
+        ssize_t got = child_read_stream(c, stream, buffer, size);
+        if (got != -EAGAIN) { /* somebody who shares the pipe's end has made it non-blocking */
+            return got;
+        }
     }
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
     for (;;) {

@@ -25,6 +25,7 @@ int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_f
         return 0;
     }
     proc_status unused;
+    (void)sys_kill(pid, *pidfd, SIGKILL); /* it has ended, or could not be heard and is of no use */
     sys_reap(pid, *pidfd, &unused);
     sys_close(pidfd);
     *failure = report->failure;
@@ -59,10 +60,11 @@ int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *fa
     sys_close(&ends[1]);
     if (err == 0) {
         *pid = child;
-        *pidfd = sys_pidfd(child); /* it is not reaped yet, so the number is its own */
-        if (*pidfd < 0) {
-            *pidfd = -1;
+        *pidfd = sys_pidfd(child);
+        if (*pidfd >= 0 && sys_peek(child, -1) == -ECHILD) {
+            sys_close(pidfd); /* gone already, to a host that ignores SIGCHLD: the number may have been another's */
         }
+        *pidfd = *pidfd < 0 ? -1 : *pidfd;
         launch_read_report(ends[0], &report);
         err = launch_conclude(&report, child, pidfd, failure);
     } else {

@@ -15,17 +15,8 @@
 #define CLONE_PIDFD 0x1000 /* Linux 5.2; before, the flag is ignored */
 #endif
 
-/* The thread sanitizers take it for a fork of a program with threads, and die. */
-#if defined(__SANITIZE_THREAD__)
-#define CLONE_IS_INTERCEPTED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CLONE_IS_INTERCEPTED 1
-#endif
-#endif
-#ifndef CLONE_IS_INTERCEPTED
-#define CLONE_IS_INTERCEPTED 0
-#endif
+/* ThreadSanitizer's runtime replaces clone, whoever calls it, by what it takes for a fork; and then it dies. */
+extern void __tsan_init(void) __attribute__((weak));
 
 int launch_force = LAUNCH_ANY;
 
@@ -140,7 +131,7 @@ static bool is_refusal(const launch_failure *failure)
 
 int launch(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure)
 {
-    bool fork_only = CLONE_IS_INTERCEPTED || launch_force == LAUNCH_FORK || plan->ids != NULL ||
+    bool fork_only = &__tsan_init != NULL || launch_force == LAUNCH_FORK || plan->ids != NULL ||
                      atomic_load_explicit(&clone_is_refused, memory_order_relaxed);
     if (!fork_only) {
         int err = launch_by_vfork(plan, pid, pidfd, failure);

@@ -90,8 +90,8 @@ int sys_set_nonblocking(int fd)
 
 ssize_t sys_read(int fd, void *buffer, size_t size)
 {
-    if (size > SSIZE_MAX) {
-        size = SSIZE_MAX;
+    if (size > INT_MAX) { /* some systems refuse more */
+        size = INT_MAX;
     }
     for (;;) {
         ssize_t got = read(fd, buffer, size);
@@ -130,14 +130,15 @@ ssize_t sys_write(int fd, const void *data, size_t size)
 
     ssize_t put;
     do {
-        put = write(fd, data, size > SSIZE_MAX ? SSIZE_MAX : size);
+        put = write(fd, data, size > INT_MAX ? INT_MAX : size);
     } while (put < 0 && errno == EINTR);
     if (put < 0) {
         put = -errno;
     }
     if (put == -EPIPE && !was_pending) {
-        static const struct timespec at_once = {0};
-        while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR) {
+        int taken;
+        if (sigpipe_is_pending()) { /* it is not where the host ignores it */
+            (void)sigwait(&sigpipe, &taken);
         }
     }
     if (!was_blocked) {
@@ -146,7 +147,7 @@ ssize_t sys_write(int fd, const void *data, size_t size)
     return put;
 }
 
-int sys_poll(struct pollfd *fds, size_t count, int64_t deadline)
+static int wait_for_any(struct pollfd *fds, size_t count, int64_t deadline)
 {
     for (;;) {
         int timeout = -1;
@@ -163,6 +164,29 @@ int sys_poll(struct pollfd *fds, size_t count, int64_t deadline)
             return -errno;
         }
     }
+}
+
+/* Only what there is goes to poll, which refuses more entries than RLIMIT_NOFILE even if they name nothing. */
+int sys_poll(struct pollfd *fds, size_t count, int64_t deadline)
+{
+    enum { MOST = 8 };
+    struct pollfd packed[MOST];
+    size_t place[MOST], used = 0;
+    if (count > MOST) {
+        return wait_for_any(fds, count, deadline);
+    }
+    for (size_t i = 0; i < count; i++) {
+        fds[i].revents = 0;
+        if (fds[i].fd >= 0) {
+            place[used] = i;
+            packed[used++] = fds[i];
+        }
+    }
+    int ready = wait_for_any(packed, used, deadline);
+    for (size_t i = 0; i < used; i++) {
+        fds[place[i]].revents = packed[i].revents;
+    }
+    return ready;
 }
 
 int sys_hold_cancel(void)

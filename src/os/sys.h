@@ -56,7 +56,7 @@ hidden void sys_set_signal_mask(const sigset_t *mask);
 hidden int sys_peek(pid_t pid, int pidfd);
 /* Waits for the end, takes it off the process table and tells state, code, signal, core_dumped and usage. */
 hidden void sys_reap(pid_t pid, int pidfd, proc_status *status);
-hidden int sys_kill(pid_t pid, int pidfd, int signal);
+hidden int sys_kill(pid_t pid, int pidfd, int signal); /* pid 0: by pidfd or not at all */
 hidden int sys_kill_group(pid_t group, int signal);
 hidden int sys_pidfd(pid_t pid); /* -ENOSYS where there is no such thing */
 

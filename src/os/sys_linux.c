@@ -60,7 +60,29 @@ void sys_touch_memory(void *at, size_t size)
     }
 }
 
-/* The slave is taken by TIOCGPTPEER (Linux 4.13), which needs no path and works where /dev/pts is another mount. */
+/* musl's ioctl takes an int, which not every request fits in. */
+static long call_ioctl(int fd, unsigned long request, void *argument)
+{
+    return syscall(SYS_ioctl, fd, request, argument);
+}
+
+/* TIOCGPTPEER (Linux 4.13) needs no path, and works where /dev/pts is another mount. */
+static int open_slave(int master)
+{
+    int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (slave >= 0) {
+        int err = sys_raise_fd(&slave);
+        return err < 0 ? err : slave;
+    }
+    unsigned number;
+    char path[32];
+    if ((errno != ENOTTY && errno != EINVAL) || call_ioctl(master, TIOCGPTN, &number) < 0) {
+        return -errno;
+    }
+    (void)snprintf(path, sizeof path, "/dev/pts/%u", number);
+    return sys_open(path, O_RDWR, 0);
+}
+
 int sys_open_terminal(sys_terminal *terminal)
 {
     terminal->slave = -1;
@@ -73,8 +95,8 @@ int sys_open_terminal(sys_terminal *terminal)
     if (ioctl(terminal->master, TIOCSPTLCK, &unlock) < 0) {
         err = -errno;
     } else {
-        terminal->slave = ioctl(terminal->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        err = terminal->slave < 0 ? -errno : sys_raise_fd(&terminal->slave);
+        terminal->slave = open_slave(terminal->master);
+        err = terminal->slave < 0 ? terminal->slave : 0;
     }
     if (err == 0) {
         err = sys_set_nonblocking(terminal->master);
@@ -144,8 +166,8 @@ void sys_reset_signals(bool keep_ignored)
 
 int sys_set_limit(const proc_limit *limit)
 {
-    struct rlimit64 wanted = {.rlim_cur = limit->soft, .rlim_max = limit->hard}; /* PROC_NO_LIMIT is RLIM64_INFINITY */
-    return syscall(SYS_prlimit64, 0, limit->resource, &wanted, NULL) < 0 ? -errno : 0;
+    const uint64_t wanted[2] = {limit->soft, limit->hard}; /* struct rlimit64; PROC_NO_LIMIT is RLIM64_INFINITY */
+    return syscall(SYS_prlimit64, 0, limit->resource, wanted, NULL) < 0 ? -errno : 0;
 }
 
 int sys_die_with_parent(void)
@@ -214,7 +236,7 @@ static bool ask_exit_info(int pidfd, int *status)
 {
     for (int attempt = 0; attempt < 2; attempt++) {
         struct exit_info info = {.mask = EXIT_INFO_KNOWN};
-        if (ioctl(pidfd, EXIT_INFO_ASK, &info) < 0) {
+        if (call_ioctl(pidfd, EXIT_INFO_ASK, &info) < 0) {
             return false;
         }
         if ((info.mask & EXIT_INFO_KNOWN) != 0) {
@@ -260,7 +282,7 @@ void sys_reap(pid_t pid, int pidfd, proc_status *status)
     status->usage = (proc_usage){0};
     int err = wait_for(pid, pidfd, 0, &info, &usage);
     if (err < 0) {
-        int word;
+        int word = 0;
         pid_t got = -1;
         while (err != -ECHILD && (got = waitpid(pid, &word, 0)) < 0 && errno == EINTR) {
         }
@@ -296,7 +318,7 @@ int sys_kill(pid_t pid, int pidfd, int signal)
         if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0) {
             return 0;
         }
-        if (errno != ENOSYS && errno != EPERM) { /* EPERM: a filter, or the truth, which kill tells too */
+        if (pid == 0 || (errno != ENOSYS && errno != EPERM)) { /* EPERM: a filter, or the truth, which kill tells too */
             return -errno;
         }
     }
