@@ -83,7 +83,7 @@ hidden int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_fail
  * if that is shared with the parent, and to report_fd if that is not -1. */
 hidden _Noreturn void launch_child_side(launch_plan *plan, const sigset_t *caller_mask, volatile launch_report *report,
                                         int report_fd);
-hidden void launch_read_report(int fd, launch_report *report);
+hidden void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report);
 /* Common end: what the report means; a child that did not make it is reaped. */
 hidden int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_failure *failure);
 

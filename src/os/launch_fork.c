@@ -7,14 +7,38 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* Records are smaller than PIPE_BUF, so each arrives whole or not at all; the last one counts. */
-void launch_read_report(int fd, launch_report *report)
+/* Records are smaller than PIPE_BUF, so each arrives whole or not at all. False: it was the last one. */
+static bool read_record(int fd, launch_report *report)
 {
     launch_report record;
-    while (sys_read(fd, &record, sizeof record) == (ssize_t)sizeof record) {
-        *report = record;
-        if (record.failure.err != 0) {
-            break; /* it says no more */
+    if (sys_read(fd, &record, sizeof record) != (ssize_t)sizeof record) {
+        return false;
+    }
+    *report = record;
+    return record.failure.err == 0;
+}
+
+/*
+ * End of file tells that the program runs or that the child is dead; what came last tells which. But if another thread
+ * has forked a copy of this process just then, the copy holds the pipe too, perhaps for ever: so look whether the child is
+ * dead, and after PATIENCE_MS believe in an exec of which nothing bad is heard.
+ */
+void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report)
+{
+    enum { LOOK_MS = 50, PATIENCE_MS = 10000 };
+    struct pollfd pipe = {.fd = fd, .events = POLLIN};
+    int64_t executing_at = SYS_NEVER;
+    for (bool dead = false;;) {
+        int64_t now = sys_now();
+        if (sys_poll(&pipe, 1, dead ? 0 : sys_deadline(now, LOOK_MS)) > 0) {
+            if (!read_record(fd, report)) {
+                return;
+            }
+            executing_at = now;
+        } else if (dead || (executing_at != SYS_NEVER && now - executing_at > PATIENCE_MS * SYS_MS)) {
+            return;
+        } else {
+            dead = sys_peek(pid, pidfd) != 0; /* once more for what it wrote before */
         }
     }
 }
@@ -65,7 +89,7 @@ int launch_by_fork(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *fa
             sys_close(pidfd); /* gone already, to a host that ignores SIGCHLD: the number may have been another's */
         }
         *pidfd = *pidfd < 0 ? -1 : *pidfd;
-        launch_read_report(ends[0], &report);
+        launch_read_report(ends[0], child, *pidfd, &report);
         err = launch_conclude(&report, child, pidfd, failure);
     } else {
         (void)fail(failure, PROC_STEP_LAUNCH, err);

@@ -109,7 +109,7 @@ static int launch_by_vfork(launch_plan *plan, pid_t *pid, int *pidfd, launch_fai
             atomic_store_explicit(&memory_is_shared, true, memory_order_relaxed);
         } else if (ends[0] >= 0) {
             launch_report record = {.progress = LAUNCH_NOT_RUN};
-            launch_read_report(ends[0], &record);
+            launch_read_report(ends[0], *pid, *pidfd, &record);
             child.report = record;
         }
         launch_report report = child.report;

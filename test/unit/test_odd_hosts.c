@@ -4,12 +4,14 @@
  */
 #include "harness.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "capture.h"
 #include "filter.h"
 #include "os/exitwatch.h"
+#include "os/launch.h"
 
 enum { LATEST_MS = 50000 };
 
@@ -93,6 +95,46 @@ static void a_copy_of_the_host_does_not_hide_the_end(void **state)
     close(ends[0]);
     close(ends[1]);
     assert_int_equal(waitpid(copy, NULL, 0), copy);
+}
+
+static void *fork_copies(void *arg)
+{
+    int *ends = arg;
+    for (int i = 0; i < 20; i++) {
+        pid_t copy = fork();
+        if (copy == 0) { /* lives until the test is over, with a copy of all that was open */
+            char byte;
+            close(ends[1]);
+            _exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);
+        }
+    }
+    return NULL;
+}
+
+/* As POSIX_ONLY starts everything, and any build what changes its user. */
+static void a_copy_made_during_a_start_does_not_hold_it_up(void **state)
+{
+    (void)state;
+    use_launcher(LAUNCH_FORK);
+    int ends[2];
+    pthread_t forker;
+    make_pipe(ends);
+    assert_int_equal(pthread_create(&forker, NULL, fork_copies, ends), 0);
+
+    for (int i = 0; i < 20; i++) {
+        const proc_options *quiet = OPTIONS(.out.kind = PROC_NULL, .err.kind = PROC_NULL);
+        outcome ran = run_child(KID("exit", "7"), quiet);
+        outcome failed = run_child(ARGV("/nonexistent/program"), quiet);
+
+        assert_ended(ran, 7);
+        assert_refused(failed, -ENOENT, PROC_STEP_EXEC, "/nonexistent/program");
+    }
+
+    assert_int_equal(pthread_join(forker, NULL), 0);
+    close(ends[1]);
+    close(ends[0]);
+    while (waitpid(-1, NULL, 0) > 0) {
+    }
 }
 
 /* ---- behind a filter ---- */
@@ -206,9 +248,17 @@ static void start_what_may_not_be_signalled(void *arg)
     proc_child_free(child); /* comes back */
 
     assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+    proc_result result;
+    assert_int_equal(proc_execfile(&result, ARGV(program, "regain", "readbyte", "5"),
+                                   OPTIONS(.fds = maps, .fd_count = 1, .timeout_ms = 10, .grace_ms = 10)),
+                     -ETIMEDOUT);
+    assert_int_equal(result.status.state, PROC_RUNNING);
+    proc_result_clear(&result);
     close(ends[0]);
     close(ends[1]);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
+    while (waitpid(-1, NULL, 0) > 0) {
+    }
 }
 
 static void a_child_that_may_not_be_signalled_holds_nobody_up(void **state)
@@ -224,12 +274,76 @@ static void a_child_that_may_not_be_signalled_holds_nobody_up(void **state)
     in_copy(start_what_may_not_be_signalled, (void *)(uintptr_t)program);
 }
 
+/* ---- options and terminals ---- */
+
+static void options_that_are_refused_leave_files_alone(void **state)
+{
+    (void)state;
+    const char *precious = test_path("precious");
+    write_file(precious, "content", 0600);
+    const proc_fd_map twice[] = {{.child = 5, .parent = 1}, {.child = 5, .parent = 1}};
+
+    outcome refused = run_child(
+        KID("fds"), OPTIONS(.out = {.kind = PROC_FILE, .path = precious}, .fds = twice, .fd_count = COUNT(twice)));
+
+    assert_refused(refused, -EINVAL, PROC_STEP_OPTIONS, "fds[1]");
+    assert_string_equal(read_file(precious), "content");
+}
+
+static void input_that_nobody_would_get_is_refused(void **state)
+{
+    (void)state;
+    proc_result result;
+    const proc_fd_map map = {.child = 0, .parent = 1};
+
+    int err = proc_execfile(&result, KID("cat"), OPTIONS(.input = "x", .input_size = 1, .fds = &map, .fd_count = 1));
+
+    assert_int_equal(err, -EINVAL);
+    proc_result_clear(&result);
+}
+
+static void a_terminal_for_input_alone_is_kept_empty(void **state)
+{
+    (void)state;
+    proc_result result;
+
+    int err = proc_exec(&result, "head -c 200000 /dev/zero > /dev/tty; echo done",
+                        OPTIONS(.in.kind = PROC_PTY, .timeout_ms = LATEST_MS));
+
+    assert_int_equal(err, 0);
+    assert_string_equal(result.out, "done\n");
+    proc_result_clear(&result);
+}
+
+static void an_endless_grace_does_not_wait_for_those_who_escaped(void **state)
+{
+    (void)state;
+    int ends[2];
+    proc_result result;
+    make_pipe(ends);
+    const proc_fd_map map = {.child = 5, .parent = ends[0]};
+
+    int err = proc_execfile(&result, KID("setsid-grandchild", "readbyte", "5", "--", "sleep", "100"),
+                            OPTIONS(.fds = &map, .fd_count = 1, .timeout_ms = 200, .grace_ms = PROC_FOREVER));
+
+    assert_int_equal(err, -ETIMEDOUT);
+    assert_true(result.incomplete);
+    proc_result_clear(&result);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(free_kills_before_the_child_sees_an_end_of_its_input),
         TEST(a_capture_near_its_limit_is_still_read_in_large_pieces),
         TEST(a_copy_of_the_host_does_not_hide_the_end),
+        TEST(a_copy_made_during_a_start_does_not_hold_it_up),
+        TEST(options_that_are_refused_leave_files_alone),
+        TEST(input_that_nobody_would_get_is_refused),
+        TEST(a_terminal_for_input_alone_is_kept_empty),
+        TEST(an_endless_grace_does_not_wait_for_those_who_escaped),
         TEST(a_filter_that_refuses_waitid_costs_no_status),
         TEST(what_exec_asks_for_by_itself_may_be_refused),
         TEST(a_sandbox_without_descriptors_can_wait),
