@@ -17,6 +17,7 @@ typedef struct crew {
     proc_child *children[MANY];
     int errors[MANY];
     proc_status statuses[MANY];
+    int rounds;
 } crew;
 
 typedef struct member {
@@ -29,6 +30,7 @@ static void run_crew(crew *c, void *(*work)(void *))
     member members[MANY];
 
     memset(c, 0, sizeof *c);
+    c->rounds = under_valgrind() ? 1 : 5;
     assert_int_equal(pthread_barrier_init(&c->at_once, NULL, MANY), 0);
     for (int i = 0; i < MANY; i++) {
         members[i] = (member){.crew = c, .number = i};
@@ -49,7 +51,7 @@ static void *start_and_wait(void *arg)
 
     snprintf(code, sizeof code, "%d", m->number);
     pthread_barrier_wait(&m->crew->at_once);
-    for (int round = 0; round < 3 && err == 0; round++) {
+    for (int round = 0; round < m->crew->rounds && err == 0; round++) {
         err = proc_spawn(&child, KID("exit", code), NULL);
         if (err == 0) {
             err = proc_child_wait(child, LATEST_MS, &m->crew->statuses[m->number]);
@@ -153,7 +155,7 @@ static void *fail_to_start(void *arg)
     int err = 0;
 
     pthread_barrier_wait(&m->crew->at_once);
-    for (int round = 0; round < 5 && err == 0; round++) {
+    for (int round = 0; round < m->crew->rounds && err == 0; round++) {
         bool searched = (m->number + round) % 2 == 0;
 
         err = proc_spawn(&child, ARGV(searched ? "no-such-program-anywhere" : "/etc/passwd"), OPTIONS(.error = &error));
