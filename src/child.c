@@ -6,6 +6,7 @@
 #include "child.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -304,6 +305,18 @@ static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
     return ended;
 }
 
+/* Asked once: a filter in front of the call makes sys_kill fall back to the number. */
+static bool signals_go_by_descriptor(const proc_child *c)
+{
+    static atomic_bool they_do;
+    if (!atomic_load_explicit(&they_do, memory_order_relaxed)) {
+        bool now = c->watch.pidfd >= 0 && sys_kill(0, c->watch.pidfd, 0) == 0;
+        atomic_store_explicit(&they_do, now, memory_order_relaxed);
+        return now;
+    }
+    return true;
+}
+
 /*
  * The plainest wait takes one system call: nothing has to be looked after on the way, and no signal of another thread's can
  * go astray after the reap, since it goes by descriptor and not by number.
@@ -311,7 +324,7 @@ static bool finish_if_ended(proc_child *c, bool known, proc_status *status)
 static bool may_reap_directly(const proc_child *c)
 {
     return !c->own_group && c->watch.pidfd >= 0 && c->cancel_fd < 0 && life_deadline(&c->life) == SYS_NEVER &&
-           !c->reaping && !c->ended && !c->out_of_our_hands && sys_kill(0, c->watch.pidfd, 0) == 0;
+           !c->reaping && !c->ended && !c->out_of_our_hands && signals_go_by_descriptor(c);
 }
 
 static bool reap_directly(proc_child *c, proc_status *status)
