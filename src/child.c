@@ -75,7 +75,7 @@ static void perform(proc_child *c, life_act act)
         break;
     case LIFE_SEND_KILL:
         c->forced = !look_whether_ended(c);
-        c->out_of_our_hands = send_signal(c, SIGKILL) == -EPERM;
+        c->refused = send_signal(c, SIGKILL) == -EPERM;
         break;
     }
 }
@@ -131,20 +131,11 @@ int child_exit_fd(proc_child *c)
     return fd;
 }
 
-/* No descriptor could be had (no memory, no thread, no number): then it is looked for from time to time. */
 int64_t child_look_again_at(bool blind, int64_t deadline)
 {
     enum { PAUSE_MS = 10 };
     int64_t next = blind ? sys_deadline(sys_now(), PAUSE_MS) : deadline;
     return next < deadline ? next : deadline;
-}
-
-bool child_exit_is_known(proc_child *c)
-{
-    lock(c);
-    bool known = c->ended;
-    unlock(c);
-    return known;
 }
 
 bool child_has_ended(proc_child *c)
@@ -155,53 +146,22 @@ bool child_has_ended(proc_child *c)
     return ended;
 }
 
-int64_t child_deadline(proc_child *c)
+child_view child_look(proc_child *c)
 {
     lock(c);
     int64_t deadline = c->reaped ? SYS_NEVER : life_deadline(&c->life);
+    bool no_kill_follows = c->life.phase != LIFE_RUNNING && deadline == SYS_NEVER;
+    child_view view = {
+        .ended = c->ended,
+        .stopping = c->reaped || c->life.phase != LIFE_RUNNING,
+        .out_of_reach = c->reaped || !c->own_group || no_kill_follows,
+        .refused = c->refused,
+        .reason = c->life.reason,
+        .deadline = deadline,
+        .time_limit = c->life.timeout_at,
+    };
     unlock(c);
-    return deadline;
-}
-
-static bool child_is_stopping(proc_child *c)
-{
-    lock(c);
-    bool stopping = c->reaped || c->life.phase != LIFE_RUNNING;
-    unlock(c);
-    return stopping;
-}
-
-bool child_is_out_of_reach(proc_child *c)
-{
-    lock(c);
-    bool no_kill_follows = c->life.phase == LIFE_KILLED || life_deadline(&c->life) == SYS_NEVER;
-    bool out_of_reach = c->reaped || !c->own_group || no_kill_follows;
-    unlock(c);
-    return out_of_reach;
-}
-
-bool child_is_out_of_our_hands(proc_child *c)
-{
-    lock(c);
-    bool refused = c->out_of_our_hands;
-    unlock(c);
-    return refused;
-}
-
-int64_t child_time_limit(proc_child *c)
-{
-    lock(c);
-    int64_t limit = c->life.timeout_at;
-    unlock(c);
-    return limit;
-}
-
-life_reason child_stop_reason(proc_child *c)
-{
-    lock(c);
-    life_reason reason = c->life.reason;
-    unlock(c);
-    return reason;
+    return view;
 }
 
 int child_kill_now(proc_child *c)
@@ -253,12 +213,13 @@ static void step_unless_over(proc_child *c, int64_t now)
 int child_await(proc_child *c, int stream_fd, short events, int64_t deadline)
 {
     enum { STREAM, END, CANCEL, COUNT };
+    const child_view view = child_look(c);
     struct pollfd fds[COUNT] = {
         {.fd = stream_fd, .events = events},
         {.fd = -1, .events = POLLIN},
-        {.fd = child_is_stopping(c) ? -1 : c->cancel_fd, .events = POLLIN},
+        {.fd = view.stopping ? -1 : c->cancel_fd, .events = POLLIN},
     };
-    int64_t due = child_deadline(c), until = due < deadline ? due : deadline;
+    int64_t due = view.deadline, until = due < deadline ? due : deadline;
     bool blind = false;
     if (stream_fd < 0) {
         fds[END].fd = child_exit_fd(c);
@@ -324,7 +285,7 @@ static bool signals_go_by_descriptor(const proc_child *c)
 static bool may_reap_directly(const proc_child *c)
 {
     return !c->own_group && c->watch.pidfd >= 0 && c->cancel_fd < 0 && life_deadline(&c->life) == SYS_NEVER &&
-           !c->reaping && !c->ended && !c->out_of_our_hands && signals_go_by_descriptor(c);
+           !c->reaping && !c->ended && !c->refused && signals_go_by_descriptor(c);
 }
 
 static bool reap_directly(proc_child *c, proc_status *status)
@@ -355,14 +316,14 @@ static int wait_for_end(proc_child *c, int timeout_ms, bool stopping, proc_statu
         return 0;
     }
     int64_t deadline = timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
-    if (timeout_ms == 0 || child_exit_is_known(c)) { /* no need for a descriptor */
+    if (timeout_ms == 0 || child_look(c).ended) { /* no need for a descriptor */
         if (finish_if_ended(c, false, status)) {
             return 0;
         }
     }
     int ready = 0;
     while (ready == 0) {
-        ready = stopping && child_is_out_of_our_hands(c) ? -EPERM : child_await(c, -1, 0, deadline);
+        ready = stopping && child_look(c).refused ? -EPERM : child_await(c, -1, 0, deadline);
     }
     /* At the deadline it may have ended just now. */
     return finish_if_ended(c, ready > 0, status) ? 0 : ready;
@@ -462,9 +423,9 @@ static void end_now(proc_child *c)
             return;
         }
     }
-    /* Not finish(): sys_reap waits for the end, and with the group it is done already. */
+    /* The group gets its SIGKILL once more when the leader is dead: until then it could still fork. */
     if (!c->ended) {
-        c->life.phase = LIFE_KILLED; /* what the group has left is killed again, behind the last fork */
+        c->life.phase = LIFE_KILLED;
         struct pollfd end = {.fd = c->watch.pidfd >= 0 ? c->watch.pidfd : c->watch.fd, .events = POLLIN};
         if (end.fd >= 0) {
             (void)sys_poll(&end, 1, SYS_NEVER);

@@ -25,10 +25,10 @@ struct proc_child {
     pthread_mutex_t lock;
     exitwatch watch;
     life life;
-    bool ended;            /* seen to be dead, perhaps not reaped: its number is still its own */
-    bool forced;           /* SIGKILL was sent while it lived */
-    bool out_of_our_hands; /* ... and refused: it has another user now */
-    bool reaping;          /* a thread waits for it in the system call that reaps it */
+    bool ended;   /* seen to be dead, perhaps not reaped: its number is still its own */
+    bool forced;  /* SIGKILL was sent while it lived */
+    bool refused; /* ... and refused: it has another user now */
+    bool reaping; /* a thread waits for it in the system call that reaps it */
     bool reaped;
     pthread_cond_t reaped_now;
     proc_status status;
@@ -39,19 +39,25 @@ hidden void child_destroy(proc_child *c);
 
 /* A descriptor that tells the end, or -errno. */
 hidden int child_exit_fd(proc_child *c);
-hidden bool child_exit_is_known(proc_child *c);
 /* Is it dead? Asks the system where that is not known yet. */
 hidden bool child_has_ended(proc_child *c);
-/* When its time is up. In a child that was reaped nothing is due any more. */
-hidden int64_t child_deadline(proc_child *c);
+
+/* How things stand, at one moment; other threads may go on. */
+typedef struct child_view {
+    bool ended;         /* as far as is known */
+    bool stopping;      /* there is nothing that could still be stopped for the first time */
+    bool out_of_reach;  /* once it has ended: no signal of ours will end what is left of its group */
+    bool refused;       /* SIGKILL was: it runs as another user now, and ends when it likes */
+    life_reason reason; /* why it was stopped */
+    int64_t deadline;   /* when child_step has work; never, once it was reaped */
+    int64_t time_limit; /* timeout_ms as a time, reaped or not */
+} child_view;
+hidden child_view child_look(proc_child *c);
+
+/* The deadline of a wait that has no descriptor for the end (no memory, no thread, no number): it looks now and then. */
+hidden int64_t child_look_again_at(bool blind, int64_t deadline);
 /* Begins to stop it, where that has not begun. */
 hidden void child_begin_stop(proc_child *c, life_reason reason);
-/* Of a child that has ended: nothing is left that a signal could be sent to, or SIGKILL was. */
-hidden bool child_is_out_of_reach(proc_child *c);
-hidden bool child_is_out_of_our_hands(proc_child *c); /* SIGKILL was refused: it ends when it likes */
-hidden int64_t child_time_limit(proc_child *c);       /* timeout_ms as a time, whether it is still waited for or not */
-hidden int64_t child_look_again_at(bool blind, int64_t deadline);
-hidden life_reason child_stop_reason(proc_child *c);
 hidden int child_kill_now(proc_child *c);
 /* Does what is due by now. */
 hidden void child_step(proc_child *c, int64_t now);

@@ -43,9 +43,9 @@ void communicate_init(communicate *m, proc_child *child, const proc_options *opt
     };
     capture_init(&m->captures[0], options->overflow, limit);
     capture_init(&m->captures[1], options->overflow, limit);
-    life_reason before = child_stop_reason(child);
-    m->reason = before == LIFE_ASKED ? LIFE_NO_REASON : before;
-    if (child_exit_is_known(child)) {
+    const child_view before = child_look(child);
+    m->reason = before.reason == LIFE_ASKED ? LIFE_NO_REASON : before.reason;
+    if (before.ended) {
         note_child_end(m, sys_now());
     }
     m->piped[1] = child->streams[1] >= 0;
@@ -83,7 +83,8 @@ int64_t communicate_want(communicate *m, struct pollfd wants[COMMUNICATE_WANTS])
     wants[COMMUNICATE_EXIT] = (struct pollfd){.fd = m->ended ? -1 : child_exit_fd(m->child), .events = POLLIN};
     wants[COMMUNICATE_CANCEL] = (struct pollfd){.fd = may_cancel ? m->cancel_fd : -1, .events = POLLIN};
     m->blind = !m->ended && wants[COMMUNICATE_EXIT].fd < 0;
-    int64_t due = m->reason == LIFE_NO_REASON ? child_time_limit(m->child) : child_deadline(m->child);
+    const child_view view = child_look(m->child);
+    int64_t due = m->reason == LIFE_NO_REASON ? view.time_limit : view.deadline;
     return child_look_again_at(m->blind, due < m->drain_at ? due : m->drain_at);
 }
 
@@ -158,7 +159,7 @@ static bool is_over(communicate *m, bool quiet, int64_t now)
 {
     bool open = m->piped[1] || m->piped[2];
     if (!m->ended) {
-        return child_is_out_of_our_hands(m->child);
+        return child_look(m->child).refused;
     }
     if (!open) {
         return true;
@@ -174,8 +175,9 @@ static bool is_over(communicate *m, bool quiet, int64_t now)
 /* Nobody whom we could still stop: the pipes' last words, and that is all. */
 static void note_child_stop(communicate *m, int64_t now)
 {
-    bool stopped = m->reason != LIFE_NO_REASON || child_stop_reason(m->child) != LIFE_NO_REASON;
-    if (m->ended && stopped && child_is_out_of_reach(m->child)) {
+    const child_view view = child_look(m->child);
+    bool stopped = m->reason != LIFE_NO_REASON || view.reason != LIFE_NO_REASON;
+    if (m->ended && stopped && view.out_of_reach) {
         int64_t last = sys_deadline(now, LAST_WORDS_MS);
         m->drain_at = last < m->drain_at ? last : m->drain_at;
     }
@@ -202,7 +204,7 @@ bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANT
         stop(m, LIFE_CANCEL);
     }
     child_step(m->child, now);
-    if (m->reason == LIFE_NO_REASON && child_time_limit(m->child) <= now) {
+    if (m->reason == LIFE_NO_REASON && child_look(m->child).time_limit <= now) {
         m->reason = LIFE_TIMEOUT; /* the step has seen to it, if there was anybody left to stop */
     }
     note_child_stop(m, now);
@@ -243,7 +245,7 @@ int communicate_finish(communicate *m, proc_result *result)
             end_stream(m, stream);
         }
     }
-    if (m->ended || !child_is_out_of_our_hands(m->child)) {
+    if (m->ended || !child_look(m->child).refused) {
         child_finish(m->child, &result->status);
     }
     if (err == 0) {

@@ -29,7 +29,7 @@ ssize_t child_read_stream(proc_child *c, int stream, void *buffer, size_t size)
 /* Has its life to be looked after while a stream is used, even one that never makes us wait? */
 static bool is_bounded(proc_child *c)
 {
-    return c->cancel_fd >= 0 || child_deadline(c) != SYS_NEVER;
+    return c->cancel_fd >= 0 || child_look(c).deadline != SYS_NEVER;
 }
 
 static ssize_t read_stream(proc_child *c, int stream, void *buffer, size_t size, int timeout_ms)

@@ -1,11 +1,13 @@
 /*
  * The system calls that are the same everywhere. See sys.h for what they promise.
  */
+#define _DEFAULT_SOURCE /* WCOREDUMP */
 #include "os/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -145,6 +147,31 @@ ssize_t sys_write(int fd, const void *data, size_t size)
         (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     }
     return put;
+}
+
+void sys_close_terminal(sys_terminal *terminal)
+{
+    sys_close(&terminal->master);
+    sys_close(&terminal->slave);
+}
+
+int sys_kill_group(pid_t group, int signal)
+{
+    return kill(-group, signal) < 0 ? -errno : 0;
+}
+
+void sys_tell_status(int word, proc_status *status)
+{
+    if (WIFEXITED(word)) {
+        status->state = PROC_EXITED;
+        status->code = WEXITSTATUS(word);
+    } else {
+        status->state = PROC_SIGNALED;
+        status->signal = WTERMSIG(word);
+#ifdef WCOREDUMP
+        status->core_dumped = WCOREDUMP(word) != 0;
+#endif
+    }
 }
 
 static int wait_for_any(struct pollfd *fds, size_t count, int64_t deadline)

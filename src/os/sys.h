@@ -30,6 +30,9 @@ hidden ssize_t sys_read(int fd, void *buffer, size_t size);
 hidden ssize_t sys_write(int fd, const void *data, size_t size);         /* -EPIPE without the signal */
 hidden int sys_poll(struct pollfd *fds, size_t count, int64_t deadline); /* how many are ready; 0: the time is up */
 
+hidden int sys_kill_group(pid_t group, int signal);
+hidden void sys_tell_status(int word, proc_status *status); /* state, code, signal, core_dumped, of a wait status */
+
 /* pthread_setcancelstate: nothing here may be left halfway. */
 hidden int sys_hold_cancel(void);
 hidden void sys_release_cancel(int state);
@@ -46,7 +49,7 @@ typedef struct sys_terminal {
     char path[64]; /* of the slave, where that is needed to make it the controlling terminal */
 } sys_terminal;
 hidden int sys_open_terminal(sys_terminal *terminal);
-hidden void sys_close_terminal(sys_terminal *terminal);
+hidden void sys_close_terminal(sys_terminal *terminal); /* in sys.c */
 
 /* Every signal there is, those that libc keeps for itself too. */
 hidden void sys_block_signals(sigset_t *old);
@@ -57,8 +60,7 @@ hidden int sys_peek(pid_t pid, int pidfd);
 /* Waits for the end, takes it off the process table and tells state, code, signal, core_dumped and usage. */
 hidden void sys_reap(pid_t pid, int pidfd, proc_status *status);
 hidden int sys_kill(pid_t pid, int pidfd, int signal); /* pid 0: by pidfd or not at all */
-hidden int sys_kill_group(pid_t group, int signal);
-hidden int sys_pidfd(pid_t pid); /* -ENOSYS where there is no such thing */
+hidden int sys_pidfd(pid_t pid);                       /* -ENOSYS where there is no such thing */
 
 /* In the child, before exec: no memory, no locks. */
 hidden void sys_reset_signals(bool keep_ignored);

@@ -107,12 +107,6 @@ int sys_open_terminal(sys_terminal *terminal)
     return err;
 }
 
-void sys_close_terminal(sys_terminal *terminal)
-{
-    sys_close(&terminal->master);
-    sys_close(&terminal->slave);
-}
-
 int sys_set_controlling_terminal(const sys_terminal *terminal)
 {
     return ioctl(terminal->slave, TIOCSCTTY, 0) < 0 ? -errno : 0;
@@ -250,24 +244,12 @@ static bool ask_exit_info(int pidfd, int *status)
     return false;
 }
 
-static void tell(int word, proc_status *status)
-{
-    if (WIFEXITED(word)) {
-        status->state = PROC_EXITED;
-        status->code = WEXITSTATUS(word);
-    } else if (WIFSIGNALED(word)) {
-        status->state = PROC_SIGNALED;
-        status->signal = WTERMSIG(word);
-        status->core_dumped = WCOREDUMP(word) != 0;
-    }
-}
-
-static void tell_lost(int pidfd, proc_status *status)
+static void tell_of_lost(int pidfd, proc_status *status)
 {
     int word;
     status->state = PROC_LOST;
     if (pidfd >= 0 && ask_exit_info(pidfd, &word)) {
-        tell(word, status);
+        sys_tell_status(word, status);
     }
 }
 
@@ -287,9 +269,9 @@ void sys_reap(pid_t pid, int pidfd, proc_status *status)
         while (err != -ECHILD && (got = waitpid(pid, &word, 0)) < 0 && errno == EINTR) {
         }
         if (got == pid) {
-            tell(word, status);
+            sys_tell_status(word, status);
         } else {
-            tell_lost(pidfd, status);
+            tell_of_lost(pidfd, status);
         }
         return;
     }
@@ -323,11 +305,6 @@ int sys_kill(pid_t pid, int pidfd, int signal)
         }
     }
     return kill(pid, signal) < 0 ? -errno : 0;
-}
-
-int sys_kill_group(pid_t group, int signal)
-{
-    return kill(-group, signal) < 0 ? -errno : 0;
 }
 
 /* ---- closing strangers ---- */

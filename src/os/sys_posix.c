@@ -88,12 +88,6 @@ int sys_open_terminal(sys_terminal *terminal)
     return err;
 }
 
-void sys_close_terminal(sys_terminal *terminal)
-{
-    sys_close(&terminal->master);
-    sys_close(&terminal->slave);
-}
-
 /* A session leader without a terminal gets the first one that it opens. */
 int sys_set_controlling_terminal(const sys_terminal *terminal)
 {
@@ -195,16 +189,7 @@ void sys_reap(pid_t pid, int pidfd, proc_status *status)
     if (got != pid) {
         return;
     }
-    if (WIFEXITED(word)) {
-        status->state = PROC_EXITED;
-        status->code = WEXITSTATUS(word);
-    } else {
-        status->state = PROC_SIGNALED;
-        status->signal = WTERMSIG(word);
-#ifdef WCOREDUMP
-        status->core_dumped = WCOREDUMP(word) != 0;
-#endif
-    }
+    sys_tell_status(word, status);
 #ifdef __APPLE__
     const int64_t rss_unit = 1;
 #else
@@ -225,11 +210,6 @@ int sys_kill(pid_t pid, int pidfd, int signal)
 {
     (void)pidfd;
     return kill(pid, signal) < 0 ? -errno : 0;
-}
-
-int sys_kill_group(pid_t group, int signal)
-{
-    return kill(-group, signal) < 0 ? -errno : 0;
 }
 
 /*

@@ -367,6 +367,14 @@ static char **verb_stop_self(char **args)
     return args;
 }
 
+static char **verb_setpgid(char **args)
+{
+    if (setpgid(0, (pid_t)number(args[0])) != 0) {
+        _exit(EXIT_BROKEN);
+    }
+    return args + 1;
+}
+
 /* ---- grandchildren ---- */
 
 static char **run(char **args);
@@ -477,6 +485,7 @@ static const struct {
     {"job", 0, verb_job},
     {"pid", 0, verb_pid},
     {"ppid", 0, verb_ppid},
+    {"setpgid", 1, verb_setpgid},
     {"grandchild", 0, verb_grandchild},
     {"setsid-grandchild", 0, verb_setsid_grandchild},
     {"reap", 0, verb_reap},

@@ -496,6 +496,31 @@ static void two_threads_talk_to_two_children(void **state)
     }
 }
 
+static void a_kill_from_another_thread_ends_it(void **state)
+{
+    (void)state;
+    lifeline line = lifeline_make();
+    talk t = {.input = pattern_text(0, 300000)};
+    pthread_t thread;
+    proc_status status;
+
+    t.child = start_child(KID("out", "x", "ready", "5", "hang"),
+                          OPTIONS(.in.kind = PROC_PIPE, .out.kind = PROC_PIPE, .err.kind = PROC_PIPE, HOLDS(line)));
+    assert_int_equal(pthread_create(&thread, NULL, talk_to_child, &t), 0);
+    lifeline_await_ready(&line);
+    assert_int_equal(proc_child_kill(t.child, SIGTERM), 0);
+    assert_int_equal(proc_child_wait(t.child, LATEST_MS, &status), 0);
+    pthread_join(thread, NULL);
+    keep_result(&t.result);
+
+    assert_int_equal(t.err, 0);
+    assert_killed(t.result.status, SIGTERM);
+    assert_memory_equal(&t.result.status, &status, sizeof status);
+    assert_string_equal(t.result.out, "x");
+    proc_child_free(t.child);
+    lifeline_await_end(&line);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(any_choice_of_streams_is_served),
     TEST(much_flows_both_ways_at_once),
@@ -520,6 +545,7 @@ static const struct CMUnitTest tests[] = {
     TEST(the_time_of_the_child_counts_from_its_start),
     TEST(each_overflow_mode_works_as_in_exec),
     TEST(two_threads_talk_to_two_children),
+    TEST(a_kill_from_another_thread_ends_it),
 };
 
 HARNESS_MAIN(tests)

@@ -86,6 +86,24 @@ static void merged_streams_come_in_order(void **state)
     assert_string_equal(result.err, "");
 }
 
+static void a_terminal_is_read_to_its_end(void **state)
+{
+    (void)state;
+    const proc_stdio pty = {.kind = PROC_PTY};
+    proc_result all, err_alone;
+
+    assert_int_equal(run_file(&all, KID("isatty", "0", "isatty", "1", "err", "e", "exit", "3"),
+                              OPTIONS(.in = pty, .out = pty, .err = pty)),
+                     0);
+    assert_int_equal(run_file(&err_alone, KID("out", "o", "err", "e"), OPTIONS(.err = pty)), 0);
+
+    assert_exited(all.status, 3);
+    assert_non_null(strstr(all.out, "e"));
+    assert_string_equal(all.err, "");
+    assert_string_equal(err_alone.out, "o");
+    assert_string_equal(err_alone.err, "e");
+}
+
 static void a_killing_signal_is_told_and_nobody_is_said_to_have_forced_it(void **state)
 {
     (void)state;
@@ -413,6 +431,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_silent_child_gives_empty_texts_and_not_null),
     TEST(streams_that_are_not_captured_give_empty_texts),
     TEST(merged_streams_come_in_order),
+    TEST(a_terminal_is_read_to_its_end),
     TEST(a_killing_signal_is_told_and_nobody_is_said_to_have_forced_it),
     TEST(exec_takes_directory_and_environment),
     TEST(an_unknown_command_is_the_shells_127),

@@ -203,6 +203,52 @@ static void without_a_limit_no_mode_makes_a_difference(void **state)
     }
 }
 
+/* ---- memory ---- */
+
+typedef struct memory_case {
+    const char *size;
+    size_t limit;
+    proc_overflow overflow;
+    long most_kb;
+} memory_case;
+
+static void capture_in_a_new_process(void *arg)
+{
+    const memory_case *c = arg;
+    struct rusage before, after;
+    proc_result result;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    assert_int_equal(
+        proc_execfile(&result, KID("write", "1", c->size), OPTIONS(.max_buffer = c->limit, .overflow = c->overflow)),
+        0);
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    if (after.ru_maxrss - before.ru_maxrss > c->most_kb) {
+        fail_msg("%s bytes took %ld KiB", c->size, after.ru_maxrss - before.ru_maxrss);
+    }
+    proc_result_clear(&result);
+}
+
+static void memory_is_bounded_by_what_is_kept(void **state)
+{
+    (void)state;
+    static const memory_case cases[] = {
+        {"67108864", MIB, PROC_OVERFLOW_HEAD, 4 * 1024},
+        {"67108864", MIB, PROC_OVERFLOW_TAIL, 4 * 1024},
+        {"33554432", PROC_UNLIMITED, PROC_OVERFLOW_KILL, 2 * 32 * 1024 + 4 * 1024},
+    };
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    SKIP("a sanitizer takes memory of its own");
+#endif
+    if (under_valgrind()) {
+        SKIP("valgrind takes memory of its own");
+    }
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        in_copy(capture_in_a_new_process, (void *)&cases[i]);
+    }
+}
+
 /* ---- bytes ---- */
 
 static void nul_bytes_are_bytes_and_one_more_follows_the_last(void **state)
@@ -283,6 +329,7 @@ static const struct CMUnitTest tests[] = {
     TEST(by_default_a_mebibyte_is_kept_and_no_byte_more),
     TEST(without_a_limit_all_of_both_streams_is_kept),
     TEST(without_a_limit_no_mode_makes_a_difference),
+    TEST(memory_is_bounded_by_what_is_kept),
     TEST(nul_bytes_are_bytes_and_one_more_follows_the_last),
     TEST(a_limit_may_cut_a_character_in_two),
     TEST(one_long_line_is_kept_whole),

@@ -327,6 +327,53 @@ static void kill_refuses_what_is_no_signal(void **state)
     assert_int_equal(proc_child_kill(NULL, SIGTERM), -EINVAL);
 }
 
+/* ---- a child that is not where it was put ---- */
+
+static void a_child_that_left_its_group_is_reached_all_the_same(void **state)
+{
+    (void)state;
+    const char *ours = text("%ld", (long)getpgrp());
+
+    for (int way = 0; way < 4; way++) {
+        lifeline line;
+        proc_child *child = start_ready(&line, KID("setpgid", ours, "ready", "5", "hang"),
+                                        (proc_options){.group = PROC_GROUP_OWN, .timeout_ms = way == 3 ? 1 : 0});
+        proc_status status = {0};
+
+        assert_int_equal(proc_child_kill(child, 0), 0);
+        if (way == 0) {
+            assert_int_equal(proc_child_stop(child, LATEST_MS, &status), 0);
+        } else if (way == 1) {
+            assert_int_equal(proc_child_kill(child, SIGTERM), 0);
+        }
+        if (way != 2) {
+            assert_int_equal(proc_child_wait(child, LATEST_MS, &status), 0);
+            assert_killed(status, SIGTERM);
+        }
+        proc_child_free(child);
+        lifeline_await_end(&line);
+    }
+}
+
+static void those_whom_it_left_in_its_group_are_killed_with_it(void **state)
+{
+    (void)state;
+    const char *ours = text("%ld", (long)getpgrp());
+
+    for (int way = 0; way < 2; way++) {
+        lifeline line;
+        proc_child *child =
+            start_ready(&line, KID("grandchild", "ignore", "TERM", "hang", "--", "setpgid", ours, "ready", "5", "hang"),
+                        (proc_options){.group = PROC_GROUP_OWN});
+
+        if (way == 0) {
+            assert_int_equal(proc_child_stop(child, 50, NULL), 0);
+        }
+        proc_child_free(child);
+        lifeline_await_end(&line);
+    }
+}
+
 /* ---- free ---- */
 
 static void free_kills_a_child_that_runs_at_once(void **state)
@@ -459,6 +506,8 @@ static const struct CMUnitTest tests[] = {
     TEST(kill_takes_the_whole_of_an_own_group),
     TEST(kill_of_cat_ends_its_pipes),
     TEST(kill_refuses_what_is_no_signal),
+    TEST(a_child_that_left_its_group_is_reached_all_the_same),
+    TEST(those_whom_it_left_in_its_group_are_killed_with_it),
     TEST(free_kills_a_child_that_runs_at_once),
     TEST(free_kills_the_own_group_of_a_child_that_runs),
     TEST(free_kills_a_child_that_stands_still),
