@@ -8,7 +8,6 @@
 
 #include "harness.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -97,27 +96,6 @@ static inline void await_state(pid_t pid, const char *letters)
         if (now_ms() > end) {
             fail_msg("process %ld has state %c, not one of %s", (long)pid, process_state(pid), letters);
         }
-        sched_yield();
-    }
-}
-
-static inline void await_threads_asleep(size_t count)
-{
-    int64_t end = now_ms() + LATEST_MS;
-
-    for (size_t asleep = 0; asleep < count;) {
-        DIR *tasks = opendir("/proc/self/task");
-        struct dirent *entry;
-
-        asleep = 0;
-        assert_non_null(tasks);
-        while ((entry = readdir(tasks)) != NULL) {
-            pid_t task = (pid_t)atol(entry->d_name);
-
-            asleep += task > 0 && task != getpid() && process_state(task) == 'S';
-        }
-        closedir(tasks);
-        assert_true(now_ms() < end);
         sched_yield();
     }
 }
