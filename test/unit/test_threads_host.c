@@ -264,7 +264,7 @@ static void await_zombie(const proc_child *child)
     int old;
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
-    while (process_state(proc_child_pid(child)) != 'Z') {
+    while (child != NULL && process_state(proc_child_pid(child)) != 'Z') {
         sched_yield();
     }
     pthread_setcancelstate(old, NULL);
