@@ -17,7 +17,7 @@ SHARED := libproc.so.$(VERSION)
 SYSTEM := $(if $(filter-out 0,$(POSIX_ONLY)),posix,$(if $(filter Linux,$(shell uname -s)),native,posix))
 BUILD ?= build/$(SYSTEM)
 
-COMMON_SOURCES := $(sort $(wildcard src/*.c)) $(addprefix src/os/,child_side.c exitwatch_thread.c launch_fork.c sys.c)
+COMMON_SOURCES := $(sort $(wildcard src/*.c)) $(addprefix src/os/,child_side.c exitwatch_thread.c launch_fork.c socket.c sys.c)
 LINUX_SOURCES := $(addprefix src/os/,exitwatch_pidfd.c launch_vfork.c sys_linux.c)
 POSIX_SOURCES := $(addprefix src/os/,exitwatch_posix.c launch_posix.c sys_posix.c)
 

@@ -43,7 +43,7 @@ extern "C" {
 #define PROC_NO_LIMIT UINT64_MAX /* for proc_limit */
 
 typedef struct proc_child proc_child;     /* a child process */
-typedef struct proc_channel proc_channel; /* one end of a message channel; this version makes none */
+typedef struct proc_channel proc_channel; /* one end of a message channel */
 typedef struct proc_loop proc_loop;       /* waits for many of them at once; this version makes none */
 
 /* PROC_VERSION of the library that is linked. Any thread; static storage. */
@@ -360,6 +360,159 @@ void proc_result_clear(proc_result *result);
 /* One word for a shell's command line, quoted so that the shell takes it as it is. Buffer, size and return as in
  * proc_error_format; a cut text is no safe word. Any thread. */
 int proc_shell_quote(const char *word, char *buffer, size_t size);
+
+/* ---- messages ----------------------------------------------------------------------------------------------- */
+
+/* Of proc_message.flags. */
+enum {
+    PROC_REQUEST = 1,  /* wants an answer with the same id */
+    PROC_REPLY = 2,    /* answers a request of this end */
+    PROC_FAILURE = 4,  /* with PROC_REPLY: the request failed; type is a positive errno or the program's own code */
+    PROC_MORE = 8,     /* with PROC_REPLY: a part; further replies to the same request follow */
+    PROC_FDS_LOST = 16 /* received: its descriptors did not fit (this process ran out of them); the message is whole */
+};
+
+typedef struct proc_message {
+    uint32_t type; /* the program's own; of a failure its errno or code */
+    /* Ties a reply to its request; 0 for neither. The ids of the two ends overlap: look at PROC_REPLY too. Ignored in
+     * what is sent; proc_channel_reply takes that of its request. */
+    uint32_t id;
+    uint32_t flags;
+    /* A received request: milliseconds that its caller still waited when it came, at least 1; 0 for ever. Ignored in
+     * what is sent. */
+    uint32_t time_left;
+    const void *data; /* the payload; received: at a multiple of 8; NULL will do for size 0 */
+    size_t size;      /* bytes */
+    /* Descriptors that travel along; duplicated when queued: close yours as soon as the call returns. Received: 3 or
+     * more, close-on-exec; see proc_message_take_fd. */
+    const int *fds;
+    size_t fd_count;
+    void *owner; /* the library's; ignored in what is sent */
+} proc_message;
+
+/* Each end tells the other its limits as it starts. Until they are in, a message over 64 KiB or with descriptors waits
+ * in send, call, request and reply, and post says -EAGAIN to it; later, one over the other's max_message is -EMSGSIZE,
+ * over its max_fds -E2BIG. Requests beyond what the other end takes at once wait too. */
+struct proc_channel_options {
+    /* Largest payload that this end takes, bytes, 64 KiB to 256 MiB (else -EINVAL). 0: 16 MiB. */
+    size_t max_message;
+    /* Most bytes that wait to be sent. 0: 1 MiB. There is room for a message when nothing waits, or when it and what
+     * waits stay within this; the library's own frames do not count. */
+    size_t high_water;
+    /* Most bytes that are read ahead and kept for recv while send or call waits. 0: 64 MiB; 1 GiB at most. Past it they
+     * return -EDEADLK: receive first, the other end may be waiting for that too. */
+    size_t backlog;
+    /* Most descriptors in one message that this end takes, up to 250. 0: none; the kernel refuses them where it can,
+     * else they are closed as they come. */
+    size_t max_fds;
+    /* How long the rest of a message that has begun may take; then -EPROTO for good. 0: for ever. */
+    int frame_ms;
+    /* How long the other end may take to say that it speaks this protocol; then -EPROTO. 0: 10000. */
+    int hello_ms;
+    /* How long proc_channel_free tries to send what waits. 0: 1000. */
+    int linger_ms;
+    uint64_t reserved[8]; /* zero */
+};
+
+/* Two ends that are connected, for two threads of one process; each is freed by itself. 0, or both are NULL:
+ * -EINVAL an option is out of range; -EMFILE, -ENFILE, -ENOMEM. Any thread. */
+int proc_channel_pair(proc_channel *ends[2], const proc_channel_options *options);
+
+/* Over descriptors that are open already: a stream socket, pipes, stdin and stdout; both may be the same one. Takes
+ * them: closes them when freed (0, 1 and 2 are left open, their flags as they were); on failure they stay the caller's.
+ * Does not wait for the other end. 0, or *channel is NULL: -EBADF one is not open; -EINVAL one cannot be read or
+ * written, or an option is out of range; -ENOMEM. Any thread. */
+int proc_channel_open(proc_channel **channel, int read_fd, int write_fd, const proc_channel_options *options);
+
+/* Queue, do not write yet (several go out in one system call): it goes with the next send, call, request, reply, flush
+ * or recv of any thread, also with a recv that is waiting already. A large one (16 KiB or more) may be written at once
+ * when nothing else waits. On any error nothing was queued:
+ *   -EAGAIN            the high-water mark; or it has to wait for the other end's limits
+ *   -EPIPE             the other end is gone, or this one was shut down
+ *   -EMSGSIZE, -E2BIG  more bytes or descriptors than the other end takes; descriptors through a pipe
+ *   -EBADF, -EMFILE    a descriptor is not open; none is left for its copy
+ *   -EPROTO, -ENOMEM   the other end broke the protocol; out of memory
+ *   -EINVAL            a flag but PROC_FDS_LOST, also PROC_REQUEST; a size without data
+ * Any thread. */
+int proc_channel_post(proc_channel *channel, const proc_message *message);
+
+/* Queue and write as far as it goes; waits only for room under the high-water mark, and reads ahead meanwhile (as call,
+ * request, reply and flush do) so that two ends that send at once do not lock each other (see backlog). 0 means queued:
+ * flush or free before the process ends, or it is lost. On any error nothing was queued: those of post but for -EAGAIN;
+ * -ETIMEDOUT no room in timeout_ms; -EDEADLK the backlog is full. Any thread. */
+int proc_channel_send(proc_channel *channel, const proc_message *message, int timeout_ms);
+
+/* Until the kernel has it all (which may have to wait for the other end). -ETIMEDOUT: something still waits; -EPIPE:
+ * nobody will read it; -EDEADLK; -EPROTO. Any thread. */
+int proc_channel_flush(proc_channel *channel, int timeout_ms);
+
+/* Messages keep their order among themselves, and so do the replies to one request; a reply may overtake messages. */
+
+/* The next message: 0. One thread receives at a time. Data and descriptors live until the next recv, whatever it
+ * returns, or free on this channel; no other call, from any thread, disturbs them. Descriptors that were not taken are
+ * closed then. Else *message is all zero:
+ *   -ETIMEDOUT  nothing came in timeout_ms
+ *   -EPIPE      the other end closed, died or has shut down, and every whole message that it sent was delivered
+ *   -EPROTO     the other end broke the protocol, or frame_ms or hello_ms ran out; for good
+ *   -ENOMEM     for good */
+int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_ms);
+
+/* The descriptor, now the caller's to close. -EBADF the second time, and where there is none. */
+int proc_message_take_fd(proc_message *message, size_t index);
+
+/* Send a request and go on: its id (more than 0), to be met again in the replies that recv hands out. timeout_ms bounds
+ * the wait for room alone; the request itself has no deadline. Errors: those of send. Any thread. */
+int64_t proc_channel_request(proc_channel *channel, const proc_message *request, int timeout_ms);
+
+/* "Do not bother" with a request of proc_channel_request; a late reply is dropped. -EINVAL: no such request awaits a
+ * reply. Any thread. */
+int proc_channel_cancel(proc_channel *channel, int64_t id);
+
+/* Send a request, wait for its reply; what else arrives is kept for recv. A reply that comes too late is dropped, and
+ * the other end is told that nobody waits. *reply is the caller's, ended with proc_message_clear, and may outlive the
+ * channel; all zero when the call fails. A reply with PROC_FAILURE is a reply: 0. One in parts (PROC_MORE) is for
+ * proc_channel_request: here it is cancelled, -EBADMSG. Other errors: those of send, for the reply as well.
+ * Any thread, any number at once. */
+int proc_channel_call(proc_channel *channel, const proc_message *request, proc_message *reply, int timeout_ms);
+
+/* Answer a received request, once (or in parts, the last without PROC_MORE). Of request only the id and PROC_REQUEST
+ * are read: a copy will do. Answer cancelled ones too (an empty answer travels, nobody sees it): 0. -EINVAL for an id
+ * that is not open, and for PROC_FAILURE with PROC_MORE; else those of send; only parts wait for room. Any thread. */
+int proc_channel_reply(proc_channel *channel, const proc_message *request, const proc_message *reply, int timeout_ms);
+
+/* Frees what proc_channel_call gave, closes the descriptors that were not taken, zeroes the rest. Does nothing to a
+ * zeroed message or NULL, nor to one from recv but to close its descriptors early. */
+void proc_message_clear(proc_message *message);
+
+/* Has the caller of this request given up, or has its time run out? Reads what has arrived, never waits. Any thread. */
+bool proc_channel_cancelled(proc_channel *channel, const proc_message *request);
+
+/* For a poll loop of one's own, in one thread: before each poll ask all four again, then recv with timeout 0 until
+ * -ETIMEDOUT and flush with timeout 0. Not where other threads use the channel too. */
+
+/* Poll it for POLLIN while events has that; it stays the channel's. -EINVAL: no channel. */
+int proc_channel_fd(const proc_channel *channel);
+
+/* Poll it for POLLOUT while events has that; often the same. */
+int proc_channel_write_fd(const proc_channel *channel);
+
+/* POLLIN until the end, and POLLOUT while something could be written now. */
+short proc_channel_events(const proc_channel *channel);
+
+/* Poll no longer than this: milliseconds, or PROC_FOREVER. 0: a message, or the end, is here already. */
+int proc_channel_timeout(const proc_channel *channel);
+
+/* Bytes of messages that wait to be sent; one counts 24 at least. Any thread. */
+size_t proc_channel_pending(const proc_channel *channel);
+
+/* "No more messages or requests from me", after what is queued; written as far as it goes, does not wait. From then on
+ * post, send, request and call say -EPIPE here, replies still go. The other end's recv says -EPIPE once the replies to
+ * its own open requests are in; our recv goes on. -EPIPE: the other end is gone; -EPROTO; -ENOMEM. Again: 0. Any
+ * thread. */
+int proc_channel_shutdown(proc_channel *channel);
+
+/* Flushes for up to linger_ms, then closes. The last call: no other thread may still be inside one. NULL is fine. */
+void proc_channel_free(proc_channel *channel);
 
 #ifdef __cplusplus
 }

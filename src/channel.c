@@ -1,0 +1,486 @@
+/*
+ * The machine under the messages: what it takes to write, to read, to understand what came, and to wait. It does not know
+ * what a call is (rpc.c), nor how a program names a message (message.c).
+ */
+#include "channel.h"
+
+#include "os/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+bool channel_is_ours(const proc_channel *c)
+{
+    return c != NULL && c->owner == getpid();
+}
+
+/* ---- lock and wait ---- */
+
+void channel_lock(proc_channel *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+}
+
+/*
+ * The driver polls for what there was to do when it began, and does not see what another thread has read. One byte at a
+ * time is in the pipe, so this never waits.
+ */
+static void alarm_driver(proc_channel *c)
+{
+    bool write = !c->write_ended && outbox_can_send(&c->out);
+    if (c->driving && !c->woken && (c->news || write)) {
+        c->woken = true;
+        (void)sys_write(c->wake[1], "", 1);
+    }
+}
+
+void channel_unlock(proc_channel *c)
+{
+    if (c->sleepers > 0) {
+        (void)pthread_cond_broadcast(&c->changed);
+    }
+    alarm_driver(c);
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+static void least(int64_t *deadline, int64_t other)
+{
+    *deadline = other < *deadline ? other : *deadline;
+}
+
+int64_t channel_own_deadline(const proc_channel *c)
+{
+    int64_t deadline = c->retry_at;
+    least(&deadline, c->part_by);
+    if (!c->hello_came) {
+        least(&deadline, c->hello_by);
+    }
+    return deadline;
+}
+
+static void check_deadlines(proc_channel *c)
+{
+    int64_t now = sys_now();
+    if (!c->hello_came && c->hello_by <= now && !c->read_ended) {
+        channel_fail(c, -EPROTO, "the other end did not say HELLO in time");
+    }
+    if (c->part_by <= now) {
+        channel_fail(c, -EPROTO, "a message that began did not arrive in time");
+    }
+    if (c->retry_at <= now) {
+        c->retry_at = SYS_NEVER;
+    }
+}
+
+/* Sleeps until the driver, or anybody, has changed something. */
+static int sleep_on(proc_channel *c, int64_t deadline)
+{
+    int err = 0;
+    alarm_driver(c); /* who wakes the others */
+    c->sleepers++;
+    if (deadline == SYS_NEVER) {
+        err = pthread_cond_wait(&c->changed, &c->lock);
+    } else {
+        struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
+        err = pthread_cond_timedwait(&c->changed, &c->lock, &until);
+    }
+    c->sleepers--;
+    return -err;
+}
+
+static int drive(proc_channel *c, int64_t deadline)
+{
+    enum { READ, WRITE, WAKE, COUNT };
+    bool write = !c->write_ended && c->retry_at == SYS_NEVER && outbox_can_send(&c->out);
+    struct pollfd fds[COUNT] = {
+        [READ] = {.fd = c->read_ended ? -1 : c->read_fd, .events = POLLIN},
+        [WRITE] = {.fd = write ? c->write_fd : -1, .events = POLLOUT},
+    };
+    int err = c->wake[0] < 0 ? sys_pipe(c->wake) : 0;
+    if (err < 0) {
+        return err;
+    }
+    fds[WAKE] = (struct pollfd){.fd = c->wake[0], .events = POLLIN};
+    least(&deadline, channel_own_deadline(c));
+    if (c->news && c->sleepers > 0) {
+        (void)pthread_cond_broadcast(&c->changed); /* it may be for one of them */
+    }
+    c->driving = true;
+    c->news = false;
+    (void)pthread_mutex_unlock(&c->lock);
+    int ready = sys_poll(fds, COUNT, deadline);
+    (void)pthread_mutex_lock(&c->lock);
+    c->driving = false;
+    if (c->woken) {
+        char byte;
+        c->woken = false;
+        (void)sys_read(c->wake[0], &byte, 1);
+    }
+    if (c->sleepers > 0) {
+        (void)pthread_cond_broadcast(&c->changed); /* somebody has to drive on */
+    }
+    return ready < 0 ? ready : 0;
+}
+
+int channel_wait(proc_channel *c, int64_t deadline)
+{
+    check_deadlines(c); /* also for those who only ever look */
+    if (c->error < 0) {
+        return 0;
+    }
+    if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
+        return -ETIMEDOUT;
+    }
+    int err = c->driving ? sleep_on(c, deadline) : drive(c, deadline);
+    check_deadlines(c);
+    return err == -ETIMEDOUT ? 0 : err; /* the caller looks once more, and is told the next time */
+}
+
+/* ---- failing ---- */
+
+void channel_drop_frame(inbox_frame *f)
+{
+    fd_batch_free(f->batch);
+    slab_release(f->slab);
+    f->batch = NULL;
+    f->slab = NULL;
+}
+
+void channel_fail(proc_channel *c, int error, const char *why)
+{
+    if (c->error == 0) {
+        c->error = error;
+        c->why = why;
+    }
+    c->read_ended = c->write_ended = true;
+    c->part_by = c->retry_at = SYS_NEVER;
+    rpc_end(c);
+}
+
+/* ---- writing ---- */
+
+static ssize_t send_batch(proc_channel *c, const outbox_batch *batch)
+{
+    if (c->write_socket) {
+        return socket_send(c->write_fd, batch->pieces, batch->piece_count, batch->fds, batch->fd_count);
+    }
+    return socket_send_pipe(c->write_fd, batch->pieces, batch->piece_count);
+}
+
+/* A full table of descriptors under way (ETOOMANYREFS) cannot be polled for. */
+static bool is_passing(proc_channel *c, ssize_t err)
+{
+    if (err == -ETOOMANYREFS || err == -EMSGSIZE || err == -ENOMEM) {
+        c->retry_at = sys_deadline(sys_now(), 20);
+        return true;
+    }
+    return err == -EAGAIN;
+}
+
+/* ---- flow: how far the other end may count what it sent as taken ---- */
+
+static void grant(proc_channel *c, uint32_t target)
+{
+    if ((int32_t)(target - c->granted) > 0) {
+        c->granted = target;
+    }
+}
+
+void channel_consume(proc_channel *c, const frame *f)
+{
+    if (frame_is_gated(f)) {
+        c->consumed += (uint32_t)(FRAME_HEADER_SIZE + frame_padded(f->size));
+        grant(c, c->consumed);
+    }
+}
+
+/* While somebody waits for something else, what is kept does not count, up to the backlog. */
+void channel_grant_ahead(proc_channel *c)
+{
+    uint32_t kept = c->received - c->consumed;
+    grant(c, c->consumed + (kept < c->backlog ? kept : (uint32_t)c->backlog));
+}
+
+/* Every frame tells it; where none goes, an ACK does, at half a window, or at once to one that has asked. */
+static bool is_ack_due(const proc_channel *c)
+{
+    uint32_t news = c->granted - c->told;
+    return news >= CHANNEL_WINDOW / 2 || (news > 0 && c->pinged && c->granted == c->received);
+}
+
+static bool is_stuck(const proc_channel *c)
+{
+    const outbox_queue *q = &c->out.queues[OUTBOX_GATED];
+    return c->hello_came && c->out.begun == NULL && q->start < q->end;
+}
+
+static void queue_control(proc_channel *c)
+{
+    if (c->pong_due) {
+        const frame pong = {.kind = FRAME_PONG, .id = c->pong_id};
+        (void)outbox_remove(&c->out, OUTBOX_URGENT, FRAME_PONG, c->pong_queued); /* the newest answers them all */
+        c->pong_queued = c->pong_id;
+        c->pong_due = channel_put(c, OUTBOX_URGENT, &pong, NULL, NULL) < 0;
+    }
+    if (is_ack_due(c) && !outbox_can_send(&c->out)) { /* what the window holds back carries no news */
+        static const frame ack = {.kind = FRAME_ACK};
+        (void)channel_put(c, OUTBOX_URGENT, &ack, NULL, NULL); /* no memory: the next one will */
+    }
+}
+
+static void write_queued(proc_channel *c)
+{
+    outbox_batch batch;
+    while (!c->write_ended && c->retry_at == SYS_NEVER && outbox_next(&c->out, c->granted, &batch)) {
+        ssize_t put = send_batch(c, &batch);
+        if (put >= 0) {
+            outbox_sent(&c->out, (size_t)put, true);
+            c->told = batch.begins ? c->granted : c->told;
+            c->pinged = c->pinged && c->told != c->received; /* one answer for one question */
+        } else if (is_passing(c, put)) {
+            return;
+        } else {
+            c->write_ended = c->news =
+                true; /* EPIPE, ECONNRESET: nobody reads; what they sent before can still be read */
+        }
+    }
+}
+
+void channel_write(proc_channel *c)
+{
+    queue_control(c);
+    write_queued(c);
+    /* Held back by the window: ask once, so that not even the smallest rest is waited for too long. */
+    if (is_stuck(c) && !c->ping_out && !c->write_ended && c->retry_at == SYS_NEVER) {
+        const frame ping = {.kind = FRAME_PING, .id = ++c->ping_id};
+        c->ping_out = channel_put(c, OUTBOX_URGENT, &ping, NULL, NULL) == 0;
+        c->ping_ack = c->out.acked;
+        write_queued(c);
+    }
+}
+
+int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds)
+{
+    return outbox_put(&c->out, queue, f, payload, fds);
+}
+
+/* ---- reading ---- */
+
+static ssize_t read_bytes(proc_channel *c, unsigned char *at, size_t room)
+{
+    if (!c->read_socket) {
+        return socket_receive_pipe(c->read_fd, at, room);
+    }
+    socket_fds fds;
+    ssize_t got = socket_receive(c->read_fd, at, room, &fds);
+    if (got >= 0 && (fds.count > 0 || fds.lost) && inbox_add_fds(&c->in, fds.fds, fds.count, fds.lost) < 0) {
+        channel_fail(c, -ENOMEM, "out of memory");
+    }
+    return got;
+}
+
+bool channel_read(proc_channel *c)
+{
+    unsigned char *at;
+    size_t room;
+    if (c->read_ended) {
+        return false;
+    }
+    int err = inbox_space(&c->in, &at, &room);
+    if (err < 0) {
+        channel_fail(c, err, "out of memory");
+        return false;
+    }
+    ssize_t got = read_bytes(c, at, room);
+    if (got == -EAGAIN) {
+        return false;
+    }
+    c->news = true;
+    if (got <= 0) { /* the end; ECONNRESET is one too */
+        c->read_ended = true;
+        return true;
+    }
+    inbox_add(&c->in, (size_t)got);
+    return true;
+}
+
+static const char *take_hello(proc_channel *c, const inbox_frame *f)
+{
+    frame_hello hello;
+    const char *why = c->hello_came ? "a second HELLO" : frame_decode_hello(&hello, f->payload, f->header.size);
+    if (why != NULL) {
+        return why;
+    }
+    if (hello.protocol_min > FRAME_PROTOCOL) {
+        return "a HELLO of a later protocol";
+    }
+    c->hello_came = true;
+    c->peer_max_size = hello.max_size;
+    c->peer_max_fds = hello.max_fds;
+    c->peer_max_requests = hello.max_requests;
+    c->out.window = hello.window;
+    return NULL;
+}
+
+static const char *take_gated(proc_channel *c, const frame *f)
+{
+    uint32_t size = (uint32_t)(FRAME_HEADER_SIZE + frame_padded(f->size)), outstanding = c->received - c->granted;
+    if (outstanding != 0 && (int32_t)outstanding > 0 && outstanding + size > CHANNEL_WINDOW) {
+        return "more than the window allows";
+    }
+    c->received += size;
+    return c->peer_shut && f->kind != FRAME_REPLY ? "a message after END" : NULL;
+}
+
+static void take_ping(proc_channel *c, const frame *f)
+{
+    c->pong_due = true;
+    c->pong_id = f->id;
+    c->pinged = true;
+}
+
+/* What is not kept by then is dropped by the caller (its slab set to NULL says that it is kept). */
+static const char *dispatch(proc_channel *c, inbox_frame *f)
+{
+    const frame *h = &f->header;
+    const char *why = NULL;
+    if (!c->hello_came && h->kind != FRAME_HELLO) {
+        return "a frame before HELLO";
+    }
+    if (!outbox_acknowledge(&c->out, h->ack)) {
+        return "an acknowledgement of what was never sent";
+    }
+    if (c->out.acked != c->ping_ack) {
+        c->ping_out = false;
+    }
+    if (frame_is_gated(h) && (why = take_gated(c, h)) != NULL) {
+        return why;
+    }
+    switch (h->kind) {
+    case FRAME_HELLO:
+        return take_hello(c, f);
+    case FRAME_MESSAGE:
+        channel_keep(c, f);
+        break;
+    case FRAME_REQUEST:
+        return rpc_take_request(c, f);
+    case FRAME_REPLY:
+    case FRAME_ERROR:
+        return rpc_take_reply(c, f);
+    case FRAME_CANCEL:
+        rpc_take_cancel(c, h->id);
+        break;
+    case FRAME_PING:
+        take_ping(c, h);
+        break;
+    case FRAME_GOAWAY:
+        return "the other end refuses to go on";
+    case FRAME_END:
+        c->peer_shut = true;
+        break;
+    default: /* ACK and PONG have said it all in their header; the rest may be ignored */
+        break;
+    }
+    return NULL;
+}
+
+void channel_parse(proc_channel *c, bool one)
+{
+    bool progress = false;
+    int more = 1;
+    while (c->error == 0 && !(one && c->kept_count > 0)) {
+        inbox_frame f = {.slab = NULL};
+        const char *why = NULL;
+        more = inbox_next(&c->in, &c->limits, &f, &why);
+        if (more > 0) {
+            why = dispatch(c, &f);
+            channel_drop_frame(&f);
+            progress = true;
+        }
+        if (why != NULL) {
+            channel_fail(c, -EPROTO, why);
+        }
+        if (more <= 0) {
+            break;
+        }
+    }
+    if (more == 0 && c->read_ended) {
+        rpc_end(c); /* a frame that was cut off is none */
+    }
+    if (more == 0 && inbox_has_part(&c->in) && c->frame_ms > 0) {
+        c->part_by = progress || c->part_by == SYS_NEVER ? sys_deadline(sys_now(), c->frame_ms) : c->part_by;
+    } else {
+        c->part_by = SYS_NEVER;
+    }
+}
+
+/* ---- what is kept for recv ---- */
+
+static bool grow_kept(proc_channel *c)
+{
+    size_t capacity = c->kept_capacity == 0 ? 64 : 2 * c->kept_capacity;
+    inbox_frame *kept = malloc(capacity * sizeof *kept);
+    if (kept == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < c->kept_count; i++) {
+        kept[i] = c->kept[(c->kept_first + i) & (c->kept_capacity - 1)];
+    }
+    free(c->kept);
+    c->kept = kept;
+    c->kept_first = 0;
+    c->kept_capacity = capacity;
+    return true;
+}
+
+void channel_keep(proc_channel *c, inbox_frame *f)
+{
+    if (c->kept_count == c->kept_capacity && !grow_kept(c)) {
+        channel_fail(c, -ENOMEM, "out of memory");
+        return;
+    }
+    c->kept[(c->kept_first + c->kept_count++) & (c->kept_capacity - 1)] = *f;
+    c->kept_bytes += FRAME_HEADER_SIZE + frame_padded(f->header.size);
+    f->slab = NULL;
+    f->batch = NULL;
+}
+
+void channel_take_kept(proc_channel *c, inbox_frame *f)
+{
+    *f = c->kept[c->kept_first];
+    c->kept_first = (c->kept_first + 1) & (c->kept_capacity - 1);
+    c->kept_count--;
+    c->kept_bytes -= FRAME_HEADER_SIZE + frame_padded(f->header.size);
+    channel_consume(c, &f->header);
+}
+
+int64_t channel_deadline(int timeout_ms)
+{
+    return timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
+}
+
+int channel_await_other_end(proc_channel *c, int64_t deadline)
+{
+    if (c->kept_bytes >= c->backlog) {
+        return -EDEADLK;
+    }
+    if (c->kept_count > 0) {
+        channel_grant_ahead(c);
+        channel_write(c);
+    }
+    if (channel_read(c)) {
+        return 0;
+    }
+    return channel_wait(c, deadline);
+}
+
+void channel_tell(proc_channel *c)
+{
+    if (is_ack_due(c)) {
+        channel_write(c);
+    }
+}

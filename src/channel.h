@@ -1,0 +1,128 @@
+/*
+ * One end of a channel, for the files that make it up. Everything is guarded by one lock; nobody waits with it held. Of the
+ * threads that wait, one polls for all (the driver), the others sleep until something has changed.
+ */
+#ifndef CHANNEL_H
+#define CHANNEL_H
+
+#include "inbox.h"
+#include "outbox.h"
+
+#include <pthread.h>
+
+enum {
+    CHANNEL_BASELINE_SIZE = 64 * 1024, /* what every end takes, before its HELLO is in */
+    CHANNEL_BASELINE_REQUESTS = 16,
+    CHANNEL_WINDOW = 1024 * 1024,
+    CHANNEL_MAX_REQUESTS = 64,
+    CHANNEL_MAX_FDS = 250, /* with one message */
+    CHANNEL_FD = 3         /* of a forked program */
+};
+
+typedef enum request_state {
+    REQUEST_FREE,
+    REQUEST_CALLED,  /* somebody waits in proc_channel_call */
+    REQUEST_SENT,    /* its replies go to recv */
+    REQUEST_DROPPED, /* cancelled: its reply is thrown away */
+    REQUEST_ANSWERED /* the caller has yet to fetch it */
+} request_state;
+
+typedef struct own_request { /* one that this end has sent; its place is in its id */
+    request_state state;
+    uint16_t generation;
+    int result; /* of an answered one */
+    inbox_frame reply;
+} own_request;
+
+typedef struct open_request { /* one that the other end waits for */
+    uint32_t id;              /* 0: a free place */
+    bool cancelled;
+    int64_t deadline;
+    size_t parts_waiting; /* of its reply, in the gated queue, which the last one must not overtake */
+} open_request;
+
+struct proc_channel {
+    pid_t owner;
+    int read_fd, write_fd; /* may be the same */
+    bool read_socket, write_socket;
+    frame_limits limits;
+    size_t high_water, backlog;
+    int frame_ms, linger_ms;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    size_t sleepers;
+    bool driving, woken;
+    bool news;   /* another thread has read, or found that nothing more can be written, while the driver polled */
+    int wake[2]; /* the driver's alarm */
+
+    int error; /* sticky: the other end broke the protocol, or memory ran out in the middle of a frame */
+    const char *why;
+    bool read_ended;      /* nothing more comes */
+    bool write_ended;     /* nothing more goes */
+    bool peer_shut, shut; /* END came, END went */
+
+    outbox out;
+    int64_t retry_at; /* the system had no room for descriptors under way: try again then */
+    inbox in;
+    int64_t hello_by, part_by; /* deadlines of the other end */
+    bool hello_came;
+    size_t peer_max_size, peer_max_fds, peer_max_requests;
+
+    /* what has arrived for recv, a ring; each is a frame of the other end's messages, requests and replies */
+    inbox_frame *kept;
+    size_t kept_first, kept_count, kept_capacity, kept_bytes;
+    inbox_frame current;                        /* what recv handed out last */
+    uint32_t received, consumed, granted, told; /* wire bytes of gated frames, modulo 2^32 */
+    bool pinged;                                /* the other end is stuck: tell it as soon as all is consumed */
+    bool pong_due, ping_out;
+    uint32_t pong_id, pong_queued, ping_id, ping_ack;
+
+    own_request *own;
+    size_t own_capacity, own_count; /* those that hold a place at the other end */
+    size_t own_awaited;             /* of these, whose replies somebody still wants */
+    open_request open[CHANNEL_MAX_REQUESTS];
+    size_t open_count;
+};
+
+hidden int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_channel_options *options);
+hidden int channel_check_options(const proc_channel_options *options);
+hidden bool channel_is_ours(const proc_channel *c);
+
+/* With the lock held: */
+hidden void channel_lock(proc_channel *c);
+hidden void channel_unlock(proc_channel *c);                /* wakes whoever may have something to do */
+hidden void channel_write(proc_channel *c);                 /* as far as it goes */
+hidden bool channel_read(proc_channel *c);                  /* once, and parses what came; false: nothing came */
+hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until there is something for recv */
+hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or -ETIMEDOUT, or another failure */
+hidden void channel_fail(proc_channel *c, int error, const char *why);
+hidden int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds);
+hidden void channel_drop_frame(inbox_frame *f);
+hidden void channel_keep(proc_channel *c, inbox_frame *f);
+hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
+hidden void channel_consume(proc_channel *c, const frame *f);
+hidden void channel_grant_ahead(proc_channel *c);
+hidden void channel_destroy(proc_channel *c);
+/* rpc.c: frames of requests. Not NULL: why the protocol does not allow it. */
+hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);
+hidden const char *rpc_take_reply(proc_channel *c, inbox_frame *f);
+hidden void rpc_take_cancel(proc_channel *c, uint32_t id);
+hidden void rpc_end(proc_channel *c); /* no reply will come any more */
+
+hidden int64_t channel_deadline(int timeout_ms);
+hidden int64_t channel_own_deadline(const proc_channel *c);
+/* For those who wait for something else than a message: what comes is kept, up to the backlog; past it -EDEADLK. */
+hidden int channel_await_other_end(proc_channel *c, int64_t deadline);
+hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough */
+hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);
+
+/* message.c */
+typedef enum message_kind { MESSAGE_PLAIN, MESSAGE_REQUEST, MESSAGE_PART, MESSAGE_LAST_REPLY } message_kind;
+
+hidden int message_check(const proc_message *message);
+hidden int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message);
+hidden int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind);
+hidden void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_left);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * The bytes of a channel, and nothing but the bytes: no system calls, no memory, no state. libproc-protocol(7) describes
+ * them; the fuzzer comes in here.
+ */
+#ifndef FRAME_H
+#define FRAME_H
+
+#include "hidden.h"
+
+enum {
+    FRAME_HEADER_SIZE = 24,
+    FRAME_ALIGNMENT = 8,    /* of header and payload in the stream */
+    FRAME_HELLO_SIZE = 256, /* most bytes in the payload of a HELLO or a GOAWAY */
+    FRAME_NAME_SIZE = 64,
+    FRAME_PROTOCOL = 1, /* the version that this end speaks */
+    FRAME_MAGIC = 0xC7,
+    FRAME_HELLO_TYPE = 0x31435250 /* "PRC1" */
+};
+
+typedef enum frame_kind {
+    FRAME_HELLO = 1,
+    FRAME_MESSAGE,
+    FRAME_REQUEST,
+    FRAME_REPLY,
+    FRAME_ERROR,
+    FRAME_CANCEL,
+    FRAME_ACK,
+    FRAME_BUFFER, /* reserved, as is RELEASE */
+    FRAME_RELEASE,
+    FRAME_GOAWAY,
+    FRAME_PING,
+    FRAME_PONG,
+    FRAME_END,
+    FRAME_KINDS,
+    FRAME_IGNORABLE = 0x80 /* a kind with this bit that is not known is skipped */
+} frame_kind;
+
+enum { FRAME_MORE = 1, FRAME_IN_BUFFER = 2, FRAME_DEADLINE = 4 }; /* flags; IN_BUFFER is reserved */
+
+typedef struct frame {
+    uint32_t size; /* of the payload, without padding */
+    uint8_t kind, flags, fd_count;
+    uint32_t id, type, timeout_ms, ack;
+} frame;
+
+typedef struct frame_limits { /* what this end takes */
+    uint32_t max_size;
+    uint8_t max_fds;
+} frame_limits;
+
+typedef struct frame_hello {
+    uint16_t protocol_min, protocol_max;
+    uint32_t max_size, window;
+    uint16_t max_requests;
+    uint8_t max_fds;
+    uint64_t features;
+    uint16_t name_size;
+    char name[FRAME_NAME_SIZE];
+} frame_hello;
+
+/* What a payload takes in the stream: padded with zeros. */
+static inline size_t frame_padded(size_t size)
+{
+    return (size + (FRAME_ALIGNMENT - 1)) & ~(size_t)(FRAME_ALIGNMENT - 1);
+}
+
+hidden void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER_SIZE]);
+/* NULL, or why the bytes are no header that this end may be sent. */
+hidden const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits);
+/* Does it count against the window, and is it held back by it? */
+hidden bool frame_is_gated(const frame *f);
+
+hidden size_t frame_encode_hello(const frame_hello *hello, unsigned char bytes[FRAME_HELLO_SIZE]); /* its size */
+hidden const char *frame_decode_hello(frame_hello *hello, const unsigned char *bytes, size_t size);
+
+#endif

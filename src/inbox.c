@@ -1,0 +1,217 @@
+/*
+ * See inbox.h. Memory for a frame grows with the bytes that are here, never with the length that its header claims.
+ */
+#include "inbox.h"
+
+#include "os/sys.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLAB_SIZE = 256 * 1024, LEAST_SLAB_ROOM = 16 * 1024 };
+
+void inbox_init(inbox *in)
+{
+    *in = (inbox){.last_batch = &in->first_batch};
+}
+
+/* ---- slabs ---- */
+
+void slab_hold(slab *s)
+{
+    (void)atomic_fetch_add_explicit(&s->holders, 1, memory_order_relaxed);
+}
+
+void slab_release(slab *s)
+{
+    if (s != NULL && atomic_fetch_sub_explicit(&s->holders, 1, memory_order_acq_rel) == 1) {
+        free(s);
+    }
+}
+
+static slab *new_slab(inbox *in, size_t capacity)
+{
+    slab *s = in->spare;
+    if (s != NULL && s->capacity >= capacity) {
+        in->spare = NULL;
+        return s;
+    }
+    s = malloc(sizeof *s + capacity);
+    if (s != NULL) {
+        atomic_init(&s->holders, 1);
+        s->kind = OWNER_SLAB;
+        s->capacity = capacity;
+    }
+    return s;
+}
+
+static bool is_ours_alone(slab *s)
+{
+    return atomic_load_explicit(&s->holders, memory_order_acquire) == 1;
+}
+
+/* The slab is left to those who still look at it; if that is nobody, it serves again. */
+static void leave_slab(inbox *in)
+{
+    slab *old = in->slab;
+    in->slab = NULL;
+    if (old != NULL && in->spare == NULL && old->capacity == SLAB_SIZE && is_ours_alone(old)) {
+        in->spare = old;
+    } else {
+        slab_release(old);
+    }
+}
+
+/* How large the slab has to be for the frame that has begun. */
+static size_t wanted_capacity(const inbox *in)
+{
+    size_t have = in->end - in->start;
+    size_t doubled = 2 * have;
+    return doubled + LEAST_SLAB_ROOM > SLAB_SIZE ? doubled + LEAST_SLAB_ROOM : SLAB_SIZE;
+}
+
+int inbox_space(inbox *in, unsigned char **at, size_t *room)
+{
+    if (in->slab != NULL && in->start == in->end && is_ours_alone(in->slab) && in->slab->capacity == SLAB_SIZE) {
+        in->start = in->end = 0;
+    }
+    if (in->slab == NULL || in->slab->capacity - in->end < LEAST_SLAB_ROOM) {
+        slab *next = new_slab(in, wanted_capacity(in));
+        if (next == NULL) {
+            return -ENOMEM;
+        }
+        size_t have = in->end - in->start;
+        if (have > 0) {
+            memcpy(next->data, in->slab->data + in->start, have);
+        }
+        leave_slab(in);
+        in->slab = next;
+        in->start = 0;
+        in->end = have;
+    }
+    *at = in->slab->data + in->end;
+    *room = in->slab->capacity - in->end;
+    return 0;
+}
+
+void inbox_add(inbox *in, size_t size)
+{
+    in->end += size;
+}
+
+bool inbox_has_part(const inbox *in)
+{
+    return in->end > in->start;
+}
+
+/* ---- descriptors ---- */
+
+void fd_batch_free(fd_batch *b)
+{
+    for (size_t i = 0; b != NULL && i < b->count; i++) {
+        sys_close(&b->fds[i]);
+    }
+    free(b);
+}
+
+int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost)
+{
+    fd_batch *b = malloc(sizeof *b + count * sizeof(int));
+    if (b == NULL || lost) {
+        for (size_t i = 0; i < count; i++) {
+            int fd = fds[i];
+            sys_close(&fd);
+        }
+        count = 0;
+    }
+    if (b == NULL) {
+        return -ENOMEM;
+    }
+    *b = (fd_batch){.kind = OWNER_LENT_FDS, .lost = lost, .count = count};
+    memcpy(b->fds, fds, count * sizeof(int));
+    *in->last_batch = b;
+    in->last_batch = &b->next;
+    in->batch_fds += count;
+    return 0;
+}
+
+static fd_batch *take_batch(inbox *in)
+{
+    fd_batch *b = in->first_batch;
+    in->first_batch = b->next;
+    if (in->first_batch == NULL) {
+        in->last_batch = &in->first_batch;
+    }
+    in->batch_fds -= b->count;
+    b->next = NULL;
+    return b;
+}
+
+void inbox_free(inbox *in)
+{
+    while (in->first_batch != NULL) {
+        fd_batch_free(take_batch(in));
+    }
+    slab_release(in->slab);
+    slab_release(in->spare);
+    in->slab = in->spare = NULL;
+}
+
+/* ---- frames ---- */
+
+static int match_fds(inbox *in, inbox_frame *f, const char **why)
+{
+    f->batch = NULL;
+    if (f->header.fd_count == 0) {
+        return 0;
+    }
+    if (in->first_batch == NULL) {
+        *why = "a frame without the descriptors that it announces";
+        return -EPROTO;
+    }
+    f->batch = take_batch(in);
+    if (!f->batch->lost && f->batch->count != f->header.fd_count) {
+        fd_batch_free(f->batch);
+        f->batch = NULL;
+        *why = "a frame with another number of descriptors than it announces";
+        return -EPROTO;
+    }
+    return 0;
+}
+
+/* The frame that has begun, if there is one, takes one batch. */
+static int await_rest(const inbox *in, size_t have, const char **why)
+{
+    if (in->first_batch != NULL && (have == 0 || in->first_batch->next != NULL)) {
+        *why = "descriptors that belong to no frame";
+        return -EPROTO;
+    }
+    return 0;
+}
+
+int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why)
+{
+    size_t have = in->end - in->start;
+    if (have < FRAME_HEADER_SIZE) {
+        return await_rest(in, have, why);
+    }
+    const unsigned char *header = in->slab->data + in->start;
+    *why = frame_decode(&f->header, header, limits);
+    if (*why != NULL) {
+        return -EPROTO;
+    }
+    size_t size = FRAME_HEADER_SIZE + frame_padded(f->header.size);
+    if (have < size) {
+        return await_rest(in, have, why);
+    }
+    int err = match_fds(in, f, why);
+    if (err < 0) {
+        return err;
+    }
+    in->start += size;
+    f->payload = header + FRAME_HEADER_SIZE;
+    f->slab = in->slab;
+    slab_hold(f->slab);
+    return 1;
+}

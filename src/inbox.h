@@ -1,0 +1,67 @@
+/*
+ * What has arrived: bytes in slabs, from which frames are handed out where they lie, and descriptors in batches, one for
+ * each read that brought some. Memory only, but that it closes descriptors that nobody takes.
+ */
+#ifndef INBOX_H
+#define INBOX_H
+
+#include "frame.h"
+
+#include <stdatomic.h>
+
+enum { INBOX_MAX_FDS = 253 }; /* SCM_MAX_FD of Linux */
+
+/* What a message's owner is; the first member of each. */
+typedef enum owner_kind {
+    OWNER_SLAB,     /* of a reply, the caller's */
+    OWNER_LENT_FDS, /* of a message that recv handed out: the channel's */
+    OWNER_GIVEN_FDS /* of a reply, the caller's, with its slab */
+} owner_kind;
+
+/* Shared by the inbox, what it has handed out, and replies that may outlive the channel. */
+typedef struct slab {
+    owner_kind kind;
+    atomic_uint holders;
+    size_t capacity;
+    _Alignas(FRAME_ALIGNMENT) unsigned char data[];
+} slab;
+
+typedef struct fd_batch {
+    owner_kind kind;
+    slab *slab; /* of a given one */
+    struct fd_batch *next;
+    bool lost; /* the system could not give us all of them: none is kept */
+    size_t count;
+    int fds[];
+} fd_batch;
+
+typedef struct inbox {
+    slab *slab;
+    size_t start, end; /* of the bytes in slab that have not been handed out */
+    slab *spare;
+    fd_batch *first_batch, **last_batch;
+    size_t batch_fds; /* how many descriptors wait in batches */
+} inbox;
+
+typedef struct inbox_frame {
+    frame header;
+    slab *slab; /* held for the receiver */
+    const unsigned char *payload;
+    fd_batch *batch; /* its descriptors, or NULL; the receiver's */
+} inbox_frame;
+
+hidden void inbox_init(inbox *in);
+hidden void inbox_free(inbox *in);
+hidden int inbox_space(inbox *in, unsigned char **at, size_t *room); /* for the next read; -ENOMEM */
+hidden void inbox_add(inbox *in, size_t size);
+/* Descriptors that came with a read; closed if there is no memory for them. */
+hidden int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost);
+/* 1 and a frame, 0: not whole yet, or -EPROTO and why. */
+hidden int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why);
+hidden bool inbox_has_part(const inbox *in); /* a frame has begun to arrive */
+
+hidden void slab_hold(slab *s);
+hidden void slab_release(slab *s);
+hidden void fd_batch_free(fd_batch *b); /* closes what was not taken (-1) */
+
+#endif

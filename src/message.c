@@ -1,0 +1,393 @@
+/*
+ * Messages as programs see them: sending with backpressure, receiving as views, taking descriptors.
+ */
+#include "channel.h"
+
+#include "os/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LARGE_MESSAGE = 16 * 1024 }; /* written straight from the caller's memory where nothing waits */
+
+/* ---- what may be sent ---- */
+
+int message_check(const proc_message *message)
+{
+    if (message == NULL || (message->data == NULL && message->size > 0) ||
+        (message->fds == NULL && message->fd_count > 0)) {
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* 0, or what refuses it for good. */
+static int message_admit(proc_channel *c, const proc_message *message, bool reply)
+{
+    if (c->error < 0) {
+        return c->error;
+    }
+    if (c->write_ended || (c->shut && !reply)) {
+        return -EPIPE;
+    }
+    if (c->hello_came && message->size > c->peer_max_size) {
+        return -EMSGSIZE;
+    }
+    if (c->hello_came && message->fd_count > c->peer_max_fds) {
+        return -E2BIG;
+    }
+    if (message->fd_count > 250) {
+        return -E2BIG;
+    }
+    if (message->size > 256 * 1024 * 1024) {
+        return -EMSGSIZE; /* no end takes more */
+    }
+    if (message->fd_count > (c->write_socket ? (size_t)CHANNEL_MAX_FDS : 0)) {
+        return -E2BIG; /* whatever the other end claims; a pipe carries none */
+    }
+    return 0;
+}
+
+/* ---- queueing ---- */
+
+static int copy_fds(const proc_message *message, int **copies)
+{
+    *copies = NULL;
+    if (message->fd_count == 0) {
+        return 0;
+    }
+    int *fds = malloc(message->fd_count * sizeof *fds);
+    if (fds == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < message->fd_count; i++) {
+        fds[i] = fcntl(message->fds[i], F_DUPFD_CLOEXEC, 3);
+        if (fds[i] < 0) {
+            int err = -errno;
+            while (i-- > 0) {
+                sys_close(&fds[i]);
+            }
+            free(fds);
+            return err;
+        }
+    }
+    *copies = fds;
+    return 0;
+}
+
+static void close_copies(const proc_message *message, int *fds)
+{
+    for (size_t i = 0; i < message->fd_count; i++) {
+        sys_close(&fds[i]);
+    }
+}
+
+/* What a socket takes at once of a large message needs no copy. */
+static int queue_straight(proc_channel *c, int queue, frame *f, const proc_message *message)
+{
+    static const unsigned char zeros[FRAME_ALIGNMENT];
+    unsigned char header[FRAME_HEADER_SIZE];
+    f->ack = c->granted;
+    frame_encode(f, header);
+    const struct iovec pieces[] = {
+        {.iov_base = header, .iov_len = sizeof header},
+        {.iov_base = (void *)(uintptr_t)message->data, .iov_len = message->size},
+        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = frame_padded(message->size) - message->size},
+    };
+    ssize_t put = socket_send(c->write_fd, pieces, 3, NULL, 0);
+    if (put <= 0) {
+        return 0; /* the ordinary way finds out why */
+    }
+    c->told = c->granted;
+    int err = outbox_put_rest(&c->out, queue, f, message->data, (size_t)put);
+    if (err < 0) {
+        channel_fail(c, err, "out of memory");
+        return err;
+    }
+    return 1;
+}
+
+int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message)
+{
+    int *fds;
+    f->size = (uint32_t)message->size;
+    f->type = message->type;
+    f->fd_count = (uint8_t)message->fd_count;
+    if (message->size >= LARGE_MESSAGE && message->fd_count == 0 && c->write_socket && outbox_is_empty(&c->out) &&
+        (!frame_is_gated(f) || outbox_admits(&c->out, FRAME_HEADER_SIZE + frame_padded(message->size)))) {
+        int went = queue_straight(c, queue, f, message);
+        if (went != 0) {
+            return went < 0 ? went : 0;
+        }
+    }
+    int err = copy_fds(message, &fds);
+    if (err < 0) {
+        return err;
+    }
+    err = channel_put(c, queue, f, message->data, fds);
+    if (err < 0) {
+        close_copies(message, fds);
+    }
+    free(fds);
+    return err;
+}
+
+static bool fits_limits(const proc_channel *c, const proc_message *message)
+{
+    return c->hello_came || (message->size <= CHANNEL_BASELINE_SIZE && message->fd_count == 0);
+}
+
+static bool message_has_room(const proc_channel *c, const proc_message *message)
+{
+    return c->out.pending == 0 || (message->size <= c->high_water && c->out.pending <= c->high_water - message->size);
+}
+
+static bool may_go(const proc_channel *c, const proc_message *message, message_kind kind)
+{
+    if (!fits_limits(c, message) || (kind != MESSAGE_LAST_REPLY && !message_has_room(c, message))) {
+        return false; /* the last reply is bounded by what the other end has asked for */
+    }
+    return kind != MESSAGE_REQUEST || c->own_count < c->peer_max_requests;
+}
+
+/* Waits until it may go, reading ahead: the other end may be doing the very same. Lock held. */
+int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind)
+{
+    for (bool wrote = false;;) {
+        channel_parse(c, false);
+        int err = message_admit(c, message, kind >= MESSAGE_PART);
+        if (err < 0 || may_go(c, message, kind)) {
+            return err;
+        }
+        if (!wrote) {
+            channel_write(c);
+            wrote = true;
+            continue;
+        }
+        err = channel_await_other_end(c, deadline);
+        if (err < 0) {
+            return err;
+        }
+        wrote = false;
+    }
+}
+
+static bool is_plain(const proc_message *message)
+{
+    return (message->flags & ~(uint32_t)PROC_FDS_LOST) == 0;
+}
+
+int proc_channel_post(proc_channel *channel, const proc_message *message)
+{
+    int err = message_check(message);
+    if (!channel_is_ours(channel) || err < 0 || !is_plain(message)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    err = message_admit(channel, message, false);
+    if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN)) {
+        err = -EAGAIN;
+    }
+    if (err == 0) {
+        frame f = {.kind = FRAME_MESSAGE};
+        err = message_queue(channel, OUTBOX_GATED, &f, message);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+int proc_channel_send(proc_channel *channel, const proc_message *message, int timeout_ms)
+{
+    int err = message_check(message);
+    if (!channel_is_ours(channel) || err < 0 || !is_plain(message) || timeout_ms < PROC_FOREVER) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int64_t deadline = channel_deadline(timeout_ms);
+    err = message_wait_for_room(channel, message, deadline, MESSAGE_PLAIN);
+    if (err == 0) {
+        frame f = {.kind = FRAME_MESSAGE};
+        err = message_queue(channel, OUTBOX_GATED, &f, message);
+    }
+    if (err == 0) {
+        channel_write(channel);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+static int flush(proc_channel *c, int64_t deadline)
+{
+    for (;;) {
+        channel_parse(c, false);
+        channel_write(c);
+        if (c->error < 0) {
+            return c->error;
+        }
+        if (c->write_ended) {
+            return outbox_is_empty(&c->out) ? 0 : -EPIPE;
+        }
+        if (outbox_is_empty(&c->out)) {
+            return 0;
+        }
+        int err = channel_await_other_end(c, deadline);
+        if (err < 0) {
+            return err;
+        }
+    }
+}
+
+int proc_channel_flush(proc_channel *channel, int timeout_ms)
+{
+    if (!channel_is_ours(channel) || timeout_ms < PROC_FOREVER) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int err = flush(channel, channel_deadline(timeout_ms));
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+int proc_channel_shutdown(proc_channel *channel)
+{
+    static const frame end = {.kind = FRAME_END};
+    if (!channel_is_ours(channel)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int err = channel->error;
+    if (err == 0 && !channel->shut) {
+        /* Behind the messages: in their queue, where the window holds back what is in front of it. */
+        err = channel->write_ended ? -EPIPE : channel_put(channel, OUTBOX_GATED, &end, NULL, NULL);
+        channel->shut = err == 0;
+        channel_write(channel);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+size_t proc_channel_pending(const proc_channel *channel)
+{
+    if (!channel_is_ours(channel)) {
+        return 0;
+    }
+    proc_channel *c = (proc_channel *)(uintptr_t)channel;
+    channel_lock(c);
+    size_t pending = c->out.pending;
+    channel_unlock(c);
+    return pending;
+}
+
+/* ---- receiving ---- */
+
+void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_left)
+{
+    static const uint32_t flags[FRAME_KINDS] = {
+        [FRAME_REQUEST] = PROC_REQUEST, [FRAME_REPLY] = PROC_REPLY, [FRAME_ERROR] = PROC_REPLY | PROC_FAILURE};
+    *message = (proc_message){
+        .type = f->header.type,
+        .id = f->header.id,
+        .flags = flags[f->header.kind] | ((f->header.flags & FRAME_MORE) != 0 ? PROC_MORE : 0u),
+        .time_left = time_left,
+        .data = f->payload,
+        .size = f->header.size,
+    };
+    if (f->batch != NULL && f->batch->lost) {
+        message->flags |= PROC_FDS_LOST;
+    } else if (f->batch != NULL) {
+        message->fds = f->batch->fds;
+        message->fd_count = f->batch->count;
+        message->owner = f->batch;
+    }
+}
+
+static int receive_message(proc_channel *c, proc_message *message, int64_t deadline)
+{
+    channel_drop_frame(&c->current);
+    for (;;) {
+        channel_parse(c, true);
+        if (c->kept_count > 0) {
+            channel_take_kept(c, &c->current);
+            message_fill(message, &c->current, rpc_time_left(c, &c->current.header));
+            channel_tell(c);
+            return 0;
+        }
+        if (c->error < 0) {
+            return c->error;
+        }
+        if (c->read_ended || (c->peer_shut && c->own_awaited == 0)) {
+            return -EPIPE;
+        }
+        channel_write(c);
+        if (!channel_read(c)) {
+            int err = channel_wait(c, deadline);
+            if (err < 0) {
+                return err;
+            }
+        }
+    }
+}
+
+int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_ms)
+{
+    if (message == NULL) {
+        return -EINVAL;
+    }
+    *message = (proc_message){.type = 0};
+    if (!channel_is_ours(channel) || timeout_ms < PROC_FOREVER) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int err = receive_message(channel, message, channel_deadline(timeout_ms));
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+int proc_message_take_fd(proc_message *message, size_t index)
+{
+    if (message == NULL) {
+        return -EINVAL;
+    }
+    fd_batch *b = message->owner;
+    if (b == NULL || b->kind == OWNER_SLAB || index >= b->count || b->fds[index] < 0) {
+        return -EBADF;
+    }
+    int fd = b->fds[index];
+    b->fds[index] = -1;
+    return fd;
+}
+
+void proc_message_clear(proc_message *message)
+{
+    if (message == NULL || message->owner == NULL) {
+        return;
+    }
+    fd_batch *b = message->owner;
+    switch (b->kind) {
+    case OWNER_SLAB:
+        slab_release(message->owner);
+        break;
+    case OWNER_LENT_FDS:
+        for (size_t i = 0; i < b->count; i++) {
+            sys_close(&b->fds[i]);
+        }
+        return;
+    case OWNER_GIVEN_FDS:
+        slab_release(b->slab);
+        fd_batch_free(b);
+        break;
+    }
+    *message = (proc_message){.type = 0};
+}

@@ -1,0 +1,381 @@
+/*
+ * See outbox.h.
+ */
+#include "outbox.h"
+
+#include "os/sys.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FIRST_QUEUE = 4096,
+    KEPT_QUEUE = 1024 * 1024,                 /* a queue that was larger gives its memory back when it is empty */
+    MOST_AT_ONCE = 64 * 1024,                 /* what is looked at for one call: most sockets take no more */
+    MOST_WITH_FDS = 4096 + FRAME_HEADER_SIZE, /* some systems refuse descriptors with more */
+    ACK_OFFSET = 20
+};
+
+struct outbox_fds {
+    outbox_fds *next;
+    size_t count;
+    int fds[];
+};
+
+void outbox_init(outbox *o, uint32_t window)
+{
+    *o = (outbox){.window = window};
+    for (int i = 0; i < OUTBOX_QUEUES; i++) {
+        o->queues[i].last_fds = &o->queues[i].first_fds;
+    }
+}
+
+static void drop_first_fds(outbox_queue *q)
+{
+    outbox_fds *first = q->first_fds;
+    for (size_t i = 0; i < first->count; i++) {
+        sys_close(&first->fds[i]);
+    }
+    q->first_fds = first->next;
+    if (q->first_fds == NULL) {
+        q->last_fds = &q->first_fds;
+    }
+    free(first);
+}
+
+void outbox_free(outbox *o)
+{
+    for (int i = 0; i < OUTBOX_QUEUES; i++) {
+        while (o->queues[i].first_fds != NULL) {
+            drop_first_fds(&o->queues[i]);
+        }
+        free(o->queues[i].data);
+    }
+}
+
+/* ---- frames in a queue ---- */
+
+static size_t wire_size(const frame *f)
+{
+    return FRAME_HEADER_SIZE + frame_padded(f->size);
+}
+
+static void read_header(const unsigned char *at, frame *f)
+{
+    static const frame_limits none = {.max_size = UINT32_MAX, .max_fds = UINT8_MAX};
+    (void)frame_decode(f, at, &none); /* we wrote it */
+}
+
+static bool carries(const frame *f)
+{
+    return f->kind == FRAME_MESSAGE || f->kind == FRAME_REQUEST || f->kind == FRAME_REPLY || f->kind == FRAME_ERROR;
+}
+
+/* What a message counts against high_water: its bytes, but not less than what its header takes. */
+static size_t weight(const frame *f)
+{
+    return f->size < FRAME_HEADER_SIZE ? FRAME_HEADER_SIZE : f->size;
+}
+
+static int reserve(outbox_queue *q, size_t size)
+{
+    if (q->capacity - q->end >= size) {
+        return 0;
+    }
+    if (q->start > 0) {
+        memmove(q->data, q->data + q->start, q->end - q->start);
+        q->end -= q->start;
+        q->start = 0;
+    }
+    size_t capacity = q->capacity == 0 ? FIRST_QUEUE : q->capacity;
+    while (capacity - q->end < size) {
+        capacity *= 2;
+    }
+    if (capacity != q->capacity) {
+        unsigned char *data = realloc(q->data, capacity);
+        if (data == NULL) {
+            return -ENOMEM;
+        }
+        q->data = data;
+        q->capacity = capacity;
+    }
+    return 0;
+}
+
+static void append(outbox_queue *q, const void *bytes, size_t size)
+{
+    if (size > 0) {
+        memcpy(q->data + q->end, bytes, size);
+        q->end += size;
+    }
+}
+
+static void append_padding(outbox_queue *q, size_t size)
+{
+    static const unsigned char zeros[FRAME_ALIGNMENT];
+    append(q, zeros, frame_padded(size) - size);
+}
+
+static outbox_fds *hold_fds(const int *fds, size_t count)
+{
+    outbox_fds *held = malloc(sizeof *held + count * sizeof(int));
+    if (held != NULL) {
+        held->next = NULL;
+        held->count = count;
+        memcpy(held->fds, fds, count * sizeof(int));
+    }
+    return held;
+}
+
+int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const int *fds)
+{
+    outbox_queue *q = &o->queues[queue];
+    outbox_fds *held = NULL;
+    int err = reserve(q, wire_size(f));
+    if (err == 0 && f->fd_count > 0) {
+        held = hold_fds(fds, f->fd_count);
+        err = held == NULL ? -ENOMEM : 0;
+    }
+    if (err < 0) {
+        return err;
+    }
+    if (held != NULL) {
+        *q->last_fds = held;
+        q->last_fds = &held->next;
+    }
+    frame_encode(f, q->data + q->end);
+    q->end += FRAME_HEADER_SIZE;
+    append(q, payload, f->size);
+    append_padding(q, f->size);
+    if (carries(f)) {
+        o->pending += weight(f);
+    }
+    return 0;
+}
+
+int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, size_t went)
+{
+    outbox_queue *q = &o->queues[queue];
+    size_t left = wire_size(f) - went;
+    if (frame_is_gated(f)) {
+        o->sent += (uint32_t)wire_size(f);
+    }
+    if (left == 0) {
+        return 0;
+    }
+    int err = reserve(q, left);
+    if (err < 0) {
+        return err;
+    }
+    size_t at = went;
+    if (at < FRAME_HEADER_SIZE) {
+        unsigned char header[FRAME_HEADER_SIZE];
+        frame_encode(f, header);
+        append(q, header + at, FRAME_HEADER_SIZE - at);
+        at = FRAME_HEADER_SIZE;
+    }
+    size_t payload_at = at - FRAME_HEADER_SIZE;
+    if (payload_at < f->size) {
+        append(q, (const unsigned char *)payload + payload_at, f->size - payload_at);
+        payload_at = f->size;
+    }
+    static const unsigned char zeros[FRAME_ALIGNMENT];
+    append(q, zeros, frame_padded(f->size) - payload_at);
+    o->begun = q;
+    o->begun_left = left;
+    return 0;
+}
+
+bool outbox_admits(const outbox *o, size_t size)
+{
+    uint32_t outstanding = o->sent - o->acked;
+    return outstanding == 0 || outstanding + size <= o->window;
+}
+
+bool outbox_is_empty(const outbox *o)
+{
+    return o->queues[OUTBOX_URGENT].start == o->queues[OUTBOX_URGENT].end &&
+           o->queues[OUTBOX_GATED].start == o->queues[OUTBOX_GATED].end;
+}
+
+/* ---- what is next ---- */
+
+static void add_piece(outbox_batch *batch, unsigned char *at, size_t size)
+{
+    if (size > 0) {
+        batch->pieces[batch->piece_count++] = (struct iovec){.iov_base = at, .iov_len = size};
+    }
+}
+
+/* The frames from `at` on that may go in this batch. A frame with descriptors goes alone, and only its beginning. */
+static size_t run_of(outbox *o, outbox_queue *q, size_t at, uint32_t ack, size_t size_so_far, outbox_batch *batch)
+{
+    uint32_t sent = o->sent;
+    size_t run = 0;
+    while (at + run < q->end && size_so_far + run < MOST_AT_ONCE && batch->fd_count == 0) {
+        unsigned char *header = q->data + at + run;
+        frame f;
+        read_header(header, &f);
+        size_t size = wire_size(&f);
+        uint32_t outstanding = sent - o->acked;
+        if (frame_is_gated(&f) && outstanding != 0 && outstanding + size > o->window) {
+            break;
+        }
+        if (f.fd_count > 0) {
+            if (size_so_far + run > 0) {
+                break;
+            }
+            batch->fds = q->first_fds->fds;
+            batch->fd_count = q->first_fds->count;
+            run = size < MOST_WITH_FDS ? size : MOST_WITH_FDS;
+        } else {
+            run += size;
+        }
+        for (int i = 0; i < 4; i++) {
+            header[ACK_OFFSET + i] = (unsigned char)(ack >> (8 * i));
+        }
+        if (frame_is_gated(&f)) {
+            sent += (uint32_t)size;
+        }
+    }
+    return run;
+}
+
+static bool may_begin(const outbox *o, const outbox_queue *q)
+{
+    frame f;
+    if (q->start == q->end) {
+        return false;
+    }
+    read_header(q->data + q->start, &f);
+    return !frame_is_gated(&f) || outbox_admits(o, wire_size(&f));
+}
+
+bool outbox_can_send(const outbox *o)
+{
+    return o->begun != NULL || may_begin(o, &o->queues[OUTBOX_URGENT]) || may_begin(o, &o->queues[OUTBOX_GATED]);
+}
+
+bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch)
+{
+    *batch = (outbox_batch){.piece_count = 0};
+    size_t size = 0;
+    if (o->begun != NULL) {
+        add_piece(batch, o->begun->data + o->begun->start, o->begun_left);
+        size = o->begun_left;
+    }
+    for (int i = 0; i < OUTBOX_QUEUES && batch->fd_count == 0; i++) {
+        outbox_queue *q = &o->queues[i];
+        size_t at = q->start + (q == o->begun ? o->begun_left : 0);
+        size_t run = run_of(o, q, at, ack, size, batch);
+        add_piece(batch, q->data + at, run);
+        batch->begins = batch->begins || run > 0;
+        size += run;
+        if (at + run < q->end && i == OUTBOX_URGENT) {
+            break; /* what is urgent keeps its order */
+        }
+    }
+    return size > 0;
+}
+
+static void finish_queue(outbox_queue *q)
+{
+    if (q->start == q->end) {
+        q->start = q->end = 0;
+        if (q->capacity > KEPT_QUEUE) {
+            free(q->data);
+            q->data = NULL;
+            q->capacity = 0;
+        }
+    }
+}
+
+/* Takes the next frame's header into account. */
+static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
+{
+    frame f;
+    read_header(q->data + q->start, &f);
+    if (frame_is_gated(&f)) {
+        o->sent += (uint32_t)wire_size(&f);
+    }
+    if (carries(&f)) {
+        o->pending -= weight(&f);
+    }
+    if (f.fd_count > 0 && *fds_went) {
+        drop_first_fds(q);
+        *fds_went = false;
+    }
+    return wire_size(&f);
+}
+
+static size_t advance(outbox *o, outbox_queue *q, size_t size)
+{
+    size_t step = size < o->begun_left ? size : o->begun_left;
+    q->start += step;
+    o->begun_left -= step;
+    if (o->begun_left == 0) {
+        o->begun = NULL;
+    }
+    return step;
+}
+
+void outbox_sent(outbox *o, size_t size, bool fds_went)
+{
+    if (o->begun != NULL) {
+        size -= advance(o, o->begun, size);
+    }
+    for (int i = 0; i < OUTBOX_QUEUES; i++) {
+        outbox_queue *q = &o->queues[i];
+        while (size > 0 && q->start < q->end) {
+            o->begun = q;
+            o->begun_left = begin_frame(o, q, &fds_went);
+            size -= advance(o, q, size);
+        }
+        finish_queue(q);
+    }
+}
+
+size_t outbox_remove(outbox *o, int queue, uint8_t kind, uint32_t id)
+{
+    outbox_queue *q = &o->queues[queue];
+    size_t at = q->start + (q == o->begun ? o->begun_left : 0), removed = 0;
+    while (at < q->end) {
+        frame f;
+        read_header(q->data + at, &f);
+        size_t size = wire_size(&f);
+        if (f.kind == kind && f.id == id && f.fd_count == 0) {
+            memmove(q->data + at, q->data + at + size, q->end - at - size);
+            q->end -= size;
+            o->pending -= carries(&f) ? weight(&f) : 0;
+            removed++;
+        } else {
+            at += size;
+        }
+    }
+    finish_queue(q);
+    return removed;
+}
+
+bool outbox_has(const outbox *o, int queue, uint8_t kind, uint32_t id)
+{
+    const outbox_queue *q = &o->queues[queue];
+    for (size_t at = q->start + (q == o->begun ? o->begun_left : 0); at < q->end;) {
+        frame f;
+        read_header(q->data + at, &f);
+        if (f.kind == kind && f.id == id) {
+            return true;
+        }
+        at += wire_size(&f);
+    }
+    return false;
+}
+
+bool outbox_acknowledge(outbox *o, uint32_t ack)
+{
+    if (ack - o->acked > o->sent - o->acked) {
+        return false;
+    }
+    o->acked = ack;
+    return true;
+}

@@ -1,0 +1,62 @@
+/*
+ * What waits to be sent: encoded frames in two queues. Control frames and final replies go at once; messages, requests and
+ * parts of replies are held back by the other end's window. Memory only: it says which bytes are next, and is told how
+ * many of them went.
+ */
+#ifndef OUTBOX_H
+#define OUTBOX_H
+
+#include "frame.h"
+
+#include <sys/uio.h>
+
+typedef struct outbox_fds outbox_fds;
+
+typedef struct outbox_queue {
+    unsigned char *data; /* whole frames, the first of them perhaps begun */
+    size_t start, end, capacity;
+    outbox_fds *first_fds, **last_fds; /* of the frames in data that carry some, in order */
+} outbox_queue;
+
+enum { OUTBOX_URGENT, OUTBOX_GATED, OUTBOX_QUEUES };
+enum { OUTBOX_PIECES = OUTBOX_QUEUES + 1 };
+
+typedef struct outbox {
+    outbox_queue queues[OUTBOX_QUEUES];
+    outbox_queue *begun; /* whose first frame has been sent in part: it is finished before anything else */
+    size_t begun_left;
+    size_t pending;       /* bytes of messages (frames that carry a program's payload) that wait */
+    uint32_t sent, acked; /* wire bytes of gated frames, modulo 2^32 */
+    uint32_t window;
+} outbox;
+
+/* The next bytes, to be given to one sendmsg. fds: of the first frame, which then goes alone. */
+typedef struct outbox_batch {
+    struct iovec pieces[OUTBOX_PIECES];
+    int piece_count;
+    bool begins; /* at least one frame, which carries the ack */
+    const int *fds;
+    size_t fd_count;
+} outbox_batch;
+
+hidden void outbox_init(outbox *o, uint32_t window);
+hidden void outbox_free(outbox *o);
+/* Queues a frame with its payload; fds are the outbox's from then on. -ENOMEM: nothing was queued. */
+hidden int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const int *fds);
+/* May a frame go now, by the window alone? */
+hidden bool outbox_admits(const outbox *o, size_t wire_size);
+hidden bool outbox_is_empty(const outbox *o);
+hidden bool outbox_can_send(const outbox *o); /* is there something that the window does not hold back? */
+/* The same, and what it is: fills the batch; ack goes into every frame that is begun. */
+hidden bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch);
+hidden void outbox_sent(outbox *o, size_t size, bool fds_went);
+/* A message that goes straight from the caller's memory while nothing waits: what the kernel took of it, and the rest. */
+hidden int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, size_t went);
+/* Frames of that kind and id that have not begun are taken out. How many there were. */
+hidden size_t outbox_remove(outbox *o, int queue, uint8_t kind, uint32_t id);
+hidden bool outbox_has(const outbox *o, int queue, uint8_t kind,
+                       uint32_t id); /* one that has not begun, or not ended */
+/* False: the other end acknowledges what was never sent, or takes back. */
+hidden bool outbox_acknowledge(outbox *o, uint32_t ack);
+
+#endif

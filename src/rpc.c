@@ -1,0 +1,399 @@
+/*
+ * Requests and their replies. A request that this end sends holds a place at the other end until its last reply is in, even
+ * if nobody here waits for it any more; its id is that place and a generation, so that no id is used again too soon.
+ */
+#include "channel.h"
+
+#include "os/sys.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { PLACE_BITS = 16 };
+
+/* ---- requests of this end ---- */
+
+static uint32_t id_of(const proc_channel *c, const own_request *r)
+{
+    return (uint32_t)r->generation << PLACE_BITS | ((uint32_t)(r - c->own) + 1);
+}
+
+static own_request *find_own(proc_channel *c, uint32_t id)
+{
+    size_t place = (id & ((1u << PLACE_BITS) - 1)) - 1;
+    if (place >= c->own_capacity) {
+        return NULL;
+    }
+    own_request *r = &c->own[place];
+    return r->state != REQUEST_FREE && r->state != REQUEST_ANSWERED && id_of(c, r) == id ? r : NULL;
+}
+
+static bool grow_own(proc_channel *c)
+{
+    size_t capacity = c->own_capacity == 0 ? CHANNEL_MAX_REQUESTS : 2 * c->own_capacity;
+    if (capacity > UINT16_MAX) {
+        capacity = UINT16_MAX;
+    }
+    own_request *own = capacity > c->own_capacity ? realloc(c->own, capacity * sizeof *own) : NULL;
+    if (own == NULL) {
+        return false;
+    }
+    for (size_t i = c->own_capacity; i < capacity; i++) {
+        own[i] = (own_request){.state = REQUEST_FREE};
+    }
+    c->own = own;
+    c->own_capacity = capacity;
+    return true;
+}
+
+static own_request *take_place(proc_channel *c, request_state state)
+{
+    for (size_t i = 0; i < c->own_capacity || grow_own(c); i++) {
+        own_request *r = &c->own[i];
+        if (r->state == REQUEST_FREE) {
+            r->state = state;
+            r->generation++;
+            c->own_count++;
+            c->own_awaited++;
+            return r;
+        }
+    }
+    return NULL;
+}
+
+/* The place at the other end is free again. */
+static void give_place_back(proc_channel *c, own_request *r)
+{
+    c->own_awaited -= r->state != REQUEST_DROPPED;
+    c->own_count--;
+    r->state = REQUEST_FREE;
+}
+
+const char *rpc_take_reply(proc_channel *c, inbox_frame *f)
+{
+    own_request *r = find_own(c, f->header.id);
+    bool part = (f->header.flags & FRAME_MORE) != 0;
+    if (r == NULL) {
+        return "a reply to no request";
+    }
+    switch (r->state) {
+    case REQUEST_SENT:
+        if (!part) {
+            give_place_back(c, r);
+        }
+        channel_keep(c, f);
+        return NULL;
+    case REQUEST_CALLED:
+        channel_consume(c, &f->header);
+        r->result = part ? -EBADMSG : r->result; /* one part is enough to spoil it */
+        if (part) {
+            channel_drop_frame(f);
+        }
+        r->reply = *f;
+        f->slab = NULL;
+        f->batch = NULL;
+        if (part) {
+            return NULL; /* the caller cancels it */
+        }
+        c->own_awaited--;
+        c->own_count--;
+        r->state = REQUEST_ANSWERED;
+        return NULL;
+    case REQUEST_DROPPED:
+        channel_consume(c, &f->header);
+        if (!part) {
+            give_place_back(c, r);
+        }
+        return NULL;
+    case REQUEST_FREE:
+    case REQUEST_ANSWERED:
+        break;
+    }
+    return "a reply to no request";
+}
+
+/* Nobody waits any more: the other end is told, or never learns of it if it has not left yet. */
+static void drop(proc_channel *c, own_request *r)
+{
+    uint32_t id = id_of(c, r);
+    if (outbox_remove(&c->out, OUTBOX_GATED, FRAME_REQUEST, id) > 0) {
+        give_place_back(c, r);
+        return;
+    }
+    const frame cancel = {.kind = FRAME_CANCEL, .id = id};
+    /* One with descriptors stays; nothing of it may be overtaken. */
+    int queue = outbox_has(&c->out, OUTBOX_GATED, FRAME_REQUEST, id) ? OUTBOX_GATED : OUTBOX_URGENT;
+    c->own_awaited--;
+    r->state = REQUEST_DROPPED;
+    (void)channel_put(c, queue, &cancel, NULL, NULL); /* no memory: its reply is dropped all the same */
+}
+
+void rpc_end(proc_channel *c)
+{
+    for (size_t i = 0; i < c->own_capacity; i++) {
+        own_request *r = &c->own[i];
+        if (r->state == REQUEST_CALLED) {
+            r->state = REQUEST_ANSWERED;
+            r->result = c->error < 0 ? c->error : -EPIPE;
+            c->own_count--;
+            c->own_awaited--;
+        } else if (r->state == REQUEST_SENT || r->state == REQUEST_DROPPED) {
+            give_place_back(c, r);
+        }
+    }
+}
+
+/* Queues it and writes as far as it goes. */
+static int start_request(proc_channel *c, const proc_message *request, int64_t deadline, request_state state,
+                         uint32_t time_left, own_request **place)
+{
+    int err = message_wait_for_room(c, request, deadline, MESSAGE_REQUEST);
+    if (err < 0) {
+        return err;
+    }
+    own_request *r = take_place(c, state);
+    if (r == NULL) {
+        return -ENOMEM;
+    }
+    frame f = {.kind = FRAME_REQUEST, .id = id_of(c, r), .timeout_ms = time_left};
+    f.flags = time_left != 0 ? FRAME_DEADLINE : 0;
+    r->reply = (inbox_frame){.slab = NULL};
+    r->result = 0;
+    err = message_queue(c, OUTBOX_GATED, &f, request);
+    if (err < 0) {
+        if (c->error == 0) {
+            give_place_back(c, r);
+        } else {
+            r->state = REQUEST_FREE; /* rpc_end has counted it */
+        }
+        return err;
+    }
+    channel_write(c);
+    *place = r;
+    return 0;
+}
+
+static bool may_be_request(const proc_message *request)
+{
+    return message_check(request) == 0 && (request->flags & ~(uint32_t)(PROC_REQUEST | PROC_FDS_LOST)) == 0;
+}
+
+int64_t proc_channel_request(proc_channel *channel, const proc_message *request, int timeout_ms)
+{
+    if (!channel_is_ours(channel) || !may_be_request(request) || timeout_ms < PROC_FOREVER) {
+        return -EINVAL;
+    }
+    own_request *r = NULL;
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int64_t result = start_request(channel, request, channel_deadline(timeout_ms), REQUEST_SENT, 0, &r);
+    if (result == 0) {
+        result = id_of(channel, r);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return result;
+}
+
+int proc_channel_cancel(proc_channel *channel, int64_t id)
+{
+    if (!channel_is_ours(channel) || id <= 0 || id > UINT32_MAX) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    own_request *r = find_own(channel, (uint32_t)id);
+    int err = r != NULL && r->state == REQUEST_SENT ? 0 : -EINVAL;
+    if (err == 0) {
+        drop(channel, r);
+        channel_write(channel);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+static void give_reply(proc_message *reply, inbox_frame *f)
+{
+    message_fill(reply, f, 0);
+    if (f->batch != NULL && !f->batch->lost) {
+        f->batch->kind = OWNER_GIVEN_FDS;
+        f->batch->slab = f->slab;
+    } else {
+        fd_batch_free(f->batch);
+        reply->owner = f->slab;
+    }
+    f->batch = NULL;
+    f->slab = NULL;
+}
+
+/* The place may move while this waits: others may need more of them. */
+static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_t deadline)
+{
+    size_t place = (id & ((1u << PLACE_BITS) - 1)) - 1;
+    for (;;) {
+        channel_parse(c, false);
+        own_request *r = &c->own[place];
+        if (r->state == REQUEST_ANSWERED) {
+            int result = r->result;
+            if (result == 0) {
+                give_reply(reply, &r->reply);
+            }
+            r->state = REQUEST_FREE;
+            return result;
+        }
+        int err = r->result;
+        if (err == 0) {
+            channel_write(c);
+            err = channel_await_other_end(c, deadline);
+        }
+        r = &c->own[place];
+        if (err < 0 && r->state == REQUEST_CALLED) {
+            drop(c, r);
+            channel_write(c);
+            return err;
+        }
+    }
+}
+
+int proc_channel_call(proc_channel *channel, const proc_message *request, proc_message *reply, int timeout_ms)
+{
+    if (reply == NULL) {
+        return -EINVAL;
+    }
+    *reply = (proc_message){.type = 0};
+    if (!channel_is_ours(channel) || !may_be_request(request) || timeout_ms < PROC_FOREVER) {
+        return -EINVAL;
+    }
+    own_request *r = NULL;
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int64_t deadline = channel_deadline(timeout_ms);
+    uint32_t time_left = timeout_ms == PROC_FOREVER ? 0 : timeout_ms == 0 ? 1 : (uint32_t)timeout_ms;
+    int err = start_request(channel, request, deadline, REQUEST_CALLED, time_left, &r);
+    if (err == 0) {
+        err = await_reply(channel, id_of(channel, r), reply, deadline);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+/* ---- requests of the other end ---- */
+
+static open_request *find_open(proc_channel *c, uint32_t id)
+{
+    for (size_t i = 0; id != 0 && i < CHANNEL_MAX_REQUESTS; i++) {
+        if (c->open[i].id == id) {
+            return &c->open[i];
+        }
+    }
+    return NULL;
+}
+
+const char *rpc_take_request(proc_channel *c, inbox_frame *f)
+{
+    if (find_open(c, f->header.id) != NULL) {
+        return "an id that is in use";
+    }
+    if (c->open_count == CHANNEL_MAX_REQUESTS) {
+        return "more requests than this end takes at once";
+    }
+    open_request *o = c->open;
+    while (o->id != 0) {
+        o++;
+    }
+    *o = (open_request){.id = f->header.id, .deadline = SYS_NEVER};
+    if ((f->header.flags & FRAME_DEADLINE) != 0) {
+        int ms = f->header.timeout_ms > INT32_MAX ? INT32_MAX : (int)f->header.timeout_ms;
+        o->deadline = sys_deadline(sys_now(), ms);
+    }
+    c->open_count++;
+    channel_keep(c, f);
+    return NULL;
+}
+
+/* One that is not open was answered while the cancellation was under way. */
+void rpc_take_cancel(proc_channel *c, uint32_t id)
+{
+    open_request *o = find_open(c, id);
+    if (o != NULL) {
+        o->cancelled = true;
+    }
+}
+
+uint32_t rpc_time_left(const proc_channel *c, const frame *request)
+{
+    (void)c;
+    if (request->kind != FRAME_REQUEST || (request->flags & FRAME_DEADLINE) == 0) {
+        return 0;
+    }
+    return request->timeout_ms == 0 ? 1 : request->timeout_ms;
+}
+
+/* A final reply is never held up by messages, but it stays behind the parts of its own. */
+static int answer(proc_channel *c, open_request *o, const proc_message *reply)
+{
+    static const proc_message nothing;
+    bool part = (reply->flags & PROC_MORE) != 0;
+    if (o->cancelled) {
+        if (part) {
+            return 0;
+        }
+        reply = &nothing;
+    }
+    frame f = {.kind = (reply->flags & PROC_FAILURE) != 0 ? FRAME_ERROR : FRAME_REPLY, .id = o->id};
+    f.flags = part ? FRAME_MORE : 0;
+    int queue = part || outbox_has(&c->out, OUTBOX_GATED, FRAME_REPLY, o->id) ? OUTBOX_GATED : OUTBOX_URGENT;
+    int err = message_queue(c, queue, &f, reply);
+    if (err == 0 && !part) {
+        o->id = 0;
+        c->open_count--;
+    }
+    return err;
+}
+
+int proc_channel_reply(proc_channel *channel, const proc_message *request, const proc_message *reply, int timeout_ms)
+{
+    if (!channel_is_ours(channel) || request == NULL || message_check(reply) < 0 || timeout_ms < PROC_FOREVER ||
+        (request->flags & PROC_REQUEST) == 0 || (reply->flags & PROC_REQUEST) != 0 ||
+        (reply->flags & (PROC_FAILURE | PROC_MORE)) == (PROC_FAILURE | PROC_MORE)) {
+        return -EINVAL;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    int err = find_open(channel, request->id) == NULL ? -EINVAL : 0;
+    if (err == 0) {
+        message_kind kind = (reply->flags & PROC_MORE) != 0 ? MESSAGE_PART : MESSAGE_LAST_REPLY;
+        err = message_wait_for_room(channel, reply, channel_deadline(timeout_ms), kind);
+    }
+    open_request *o = find_open(channel, request->id); /* another thread may have answered meanwhile */
+    if (err == 0) {
+        err = o == NULL ? -EINVAL : answer(channel, o, reply);
+    }
+    if (err == 0) {
+        channel_write(channel);
+    }
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return err;
+}
+
+bool proc_channel_cancelled(proc_channel *channel, const proc_message *request)
+{
+    if (!channel_is_ours(channel) || request == NULL) {
+        return false;
+    }
+    int cancel = sys_hold_cancel();
+    channel_lock(channel);
+    while (channel->kept_bytes < channel->backlog && channel_read(channel)) {
+        channel_parse(channel, false);
+    }
+    channel_parse(channel, false);
+    const open_request *o = find_open(channel, request->id);
+    bool gone =
+        o != NULL && (o->cancelled || channel->read_ended || (o->deadline != SYS_NEVER && o->deadline <= sys_now()));
+    channel_unlock(channel);
+    sys_release_cancel(cancel);
+    return gone;
+}
