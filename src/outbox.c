@@ -72,6 +72,11 @@ static bool carries(const frame *f)
     return f->kind == FRAME_MESSAGE || f->kind == FRAME_REQUEST || f->kind == FRAME_REPLY || f->kind == FRAME_ERROR;
 }
 
+static bool is_last_reply(const frame *f)
+{
+    return f->kind == FRAME_ERROR || (f->kind == FRAME_REPLY && (f->flags & FRAME_MORE) == 0);
+}
+
 /* What a message counts against high_water: its bytes, but not less than what its header takes. */
 static size_t weight(const frame *f)
 {
@@ -150,6 +155,7 @@ int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const 
     append_padding(q, f->size);
     if (carries(f)) {
         o->pending += weight(f);
+        o->replies += is_last_reply(f);
     }
     return 0;
 }
@@ -301,6 +307,7 @@ static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
     }
     if (carries(&f)) {
         o->pending -= weight(&f);
+        o->replies -= is_last_reply(&f);
     }
     if (f.fd_count > 0 && *fds_went) {
         drop_first_fds(q);

@@ -26,6 +26,7 @@ typedef struct outbox {
     outbox_queue *begun; /* whose first frame has been sent in part: it is finished before anything else */
     size_t begun_left;
     size_t pending;       /* bytes of messages (frames that carry a program's payload) that wait */
+    size_t replies;       /* last ones that have not begun: the other end cannot know that its request is done with */
     uint32_t sent, acked; /* wire bytes of gated frames, modulo 2^32 */
     uint32_t window;
 } outbox;

@@ -296,7 +296,7 @@ const char *rpc_take_request(proc_channel *c, inbox_frame *f)
     if (find_open(c, f->header.id) != NULL) {
         return "an id that is in use";
     }
-    if (c->open_count == CHANNEL_MAX_REQUESTS) {
+    if (c->open_count + c->out.replies >= CHANNEL_MAX_REQUESTS) {
         return "more requests than this end takes at once";
     }
     open_request *o = c->open;

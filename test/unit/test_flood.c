@@ -86,7 +86,34 @@ static void two_ends_beyond_the_backlog_are_told_of_the_deadlock_and_finish(void
     assert_true(flood_both_ways(60000) > 0);
 }
 
+/* Its requests are small, the answers are not, and it reads none of them. */
+static void a_peer_that_asks_on_without_reading_is_cut_off(void **state)
+{
+    (void)state;
+    enum { ANSWER_SIZE = 64 * 1024, MOST = 200 };
+    const char *data = pattern(ANSWER_SIZE);
+    int err = 0;
+    uint32_t asked = 0;
+    raw r;
+
+    raw_meet(&r, NULL);
+    while (err == 0 && asked < MOST) {
+        proc_message request;
+        raw_frame(&r, (frame){.kind = FRAME_REQUEST, .id = ++asked}, NULL);
+        err = proc_channel_recv(r.channel, &request, IN_TIME);
+        if (err == 0) {
+            assert_int_equal(
+                proc_channel_reply(r.channel, &request, ANSWER(.data = data, .size = ANSWER_SIZE), IN_TIME), 0);
+        }
+    }
+
+    assert_int_equal(err, -EPROTO);
+    assert_in_range(asked, 64, 100); /* as many as may be asked at once, and what the socket took */
+    raw_end(&r);
+}
+
 static const struct CMUnitTest tests[] = {
+    TEST(a_peer_that_asks_on_without_reading_is_cut_off),
     TEST(two_ends_that_flood_each_other_both_finish),
     TEST(two_ends_beyond_the_backlog_are_told_of_the_deadlock_and_finish),
 };
