@@ -230,26 +230,55 @@ CHILD_SIDE static int follow_parent(pid_t parent)
     return err;
 }
 
+/* ---- the report ---- */
+
+typedef struct walk {
+    launch_plan *plan;
+    volatile launch_report *report; /* the parent's, where that is shared */
+    int report_fd;
+    launch_failure at;
+} walk;
+
+CHILD_SIDE static void write_report(int fd, const launch_report *report)
+{
+    if (fd >= 0) {
+        while (write(fd, report, sizeof *report) < 0 && errno == EINTR) {
+        }
+    }
+}
+
+/* A child that dies while it only prepares never ran the program. */
+CHILD_SIDE static void announce(const walk *w, int progress)
+{
+    const launch_report report = {.progress = progress};
+    w->report->progress = progress;
+    write_report(w->report_fd, &report);
+}
+
 /* ---- the program ---- */
 
 /* A writer's descriptor may live on for a moment in another thread's child that has not come to its exec yet. */
-CHILD_SIDE static int execute(const char *path, const launch_plan *plan)
+CHILD_SIDE static int execute(const walk *w, const char *path)
 {
+    const launch_plan *plan = w->plan;
     for (int pause_ms = 1;; pause_ms *= 2) {
         (void)execve(path, (char *const *)(uintptr_t)plan->argv, (char *const *)(uintptr_t)plan->envp);
         if (errno != ETXTBSY || pause_ms > 32) { /* 1 + 2 + ... + 32 = 63 ms in all, at the most */
             return -errno;
         }
+        announce(w, LAUNCH_SETTING_UP);
         (void)poll(NULL, 0, pause_ms);
+        announce(w, LAUNCH_EXECUTING);
     }
 }
 
 /* A path that was given is tried alone; of a search, "permission denied" is worth more than "not there". */
-CHILD_SIDE static int execute_first(const launch_plan *plan)
+CHILD_SIDE static int execute_first(const walk *w)
 {
+    const launch_plan *plan = w->plan;
     int worst = -ENOENT;
     for (const char *const *path = plan->paths; *path != NULL; path++) {
-        int err = execute(*path, plan);
+        int err = execute(w, *path);
         if (!plan->searched) {
             return err;
         }
@@ -271,12 +300,6 @@ CHILD_SIDE static int execute_first(const launch_plan *plan)
 }
 
 /* ---- the walk ---- */
-
-typedef struct walk {
-    launch_plan *plan;
-    int report_fd;
-    launch_failure at;
-} walk;
 
 CHILD_SIDE static int walk_plan(walk *w)
 {
@@ -323,32 +346,20 @@ CHILD_SIDE static int walk_plan(walk *w)
     return set_limits(plan, true, &w->at.index);
 }
 
-CHILD_SIDE static void write_report(int fd, const launch_report *report)
-{
-    if (fd >= 0) {
-        while (write(fd, report, sizeof *report) < 0 && errno == EINTR) {
-        }
-    }
-}
-
 CHILD_SIDE _Noreturn void launch_child_side(launch_plan *plan, const sigset_t *caller_mask,
                                             volatile launch_report *report, int report_fd)
 {
-    walk w = {.plan = plan, .report_fd = report_fd};
+    walk w = {.plan = plan, .report = report, .report_fd = report_fd};
     report->progress = LAUNCH_SETTING_UP;
 
     int err = walk_plan(&w);
     if (err == 0) {
         w.at = (launch_failure){.step = PROC_STEP_EXEC};
-        if (w.report_fd >= 0) {
-            launch_report executing = {.progress = LAUNCH_EXECUTING};
-            write_report(w.report_fd, &executing);
-        }
         sigset_t none;
         (void)sigemptyset(&none);
-        report->progress = LAUNCH_EXECUTING;
+        announce(&w, LAUNCH_EXECUTING);
         sys_set_signal_mask(plan->keep_signals ? caller_mask : &none);
-        err = execute_first(plan);
+        err = execute_first(&w);
     }
     w.at.err = err;
     report->failure.step = w.at.step;
