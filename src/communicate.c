@@ -237,15 +237,16 @@ static void clear(proc_result *result)
 int communicate_finish(communicate *m, proc_result *result)
 {
     int err = m->err;
+    bool refused = child_look(m->child).refused;
     if (err < 0) { /* what it wrote is lost anyway; before its input ends, which it might take for an answer */
-        (void)child_kill_now(m->child);
+        refused = child_kill_now(m->child) == -EPERM;
     }
     for (int stream = 0; stream < 3; stream++) {
         if (m->piped[stream]) {
             end_stream(m, stream);
         }
     }
-    if (m->ended || !child_look(m->child).refused) {
+    if (m->ended || !refused) {
         child_finish(m->child, &result->status);
     }
     if (err == 0) {

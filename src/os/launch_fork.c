@@ -38,7 +38,8 @@ void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report)
         } else if (dead || (executing_at != SYS_NEVER && now - executing_at > PATIENCE_MS * SYS_MS)) {
             return;
         } else {
-            dead = sys_peek(pid, pidfd) != 0; /* once more for what it wrote before */
+            int ended = sys_peek(pid, pidfd);
+            dead = ended > 0 || ended == -ECHILD; /* then once more, for what it wrote before */
         }
     }
 }
