@@ -59,7 +59,7 @@ const char *proc_strerror(int err);
 typedef enum proc_step {
     PROC_STEP_NONE,    /* nothing failed */
     PROC_STEP_OPTIONS, /* the arguments make no sense together [options: the option, "fds[1]"] */
-    PROC_STEP_PIPE,    /* making a pipe, a socket pair or a terminal [pipe: "in", "out", "err"] */
+    PROC_STEP_PIPE,    /* making a pipe, a socket pair or a terminal [pipe: "in", "out", "err", "channel"] */
     PROC_STEP_OPEN,    /* opening a PROC_FILE [open: its path] */
     PROC_STEP_LAUNCH,  /* fork itself; -ECHILD: killed before it ran the program [launch: the program] */
     PROC_STEP_PARENT,  /* asking to die with the parent [parent: "die_with_parent"] */
@@ -243,8 +243,9 @@ typedef struct proc_options {
      * background grandchild holds it for hours. */
     int drain_ms;
 
-    /* ---- a message channel to the child: -ENOTSUP in this version */
+    /* ---- a message channel to the child */
 
+    /* Of a forked child's channel; proc_spawn with it is proc_fork. exec, execfile: -EINVAL. */
     const proc_channel_options *channel;
 
     /* ---- */
@@ -319,7 +320,7 @@ int proc_child_kill(proc_child *child, int signal);
  * not be signalled, and runs on. */
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status);
 
-/* Closes its pipes. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
+/* Closes its pipes and its channel. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
  * grace; a detached one, or one that may not be signalled (it runs as another user now), is left running and is the
  * program's own to wait for from then on. NULL is fine. */
 void proc_child_free(proc_child *child);
@@ -413,6 +414,30 @@ struct proc_channel_options {
     int linger_ms;
     uint64_t reserved[8]; /* zero */
 };
+
+/* fork: start a program as proc_spawn does, with a channel to it: proc_child_channel() here, proc_channel_parent() there.
+ * The child's end is its descriptor 3 (an fds entry for 3 is -EINVAL), named in its environment as PROC_CHANNEL. Does not
+ * wait for the child to say anything. argv NULL: this program again, with the arguments that it was started with (-ENOTSUP
+ * where the system cannot tell them: plain POSIX). Where options->channel is NULL its defaults hold.
+ * A channel to a child ends with the child: what it sent is received first, then comes -EPIPE, even if a grandchild holds
+ * on to the other end. 0, or an error of proc_spawn. Any thread. */
+int proc_fork(proc_child **child, const char *const argv[], const proc_options *options);
+
+/* What a worker is. What it returns is the exit code. */
+typedef int proc_entry(proc_channel *parent, void *arg);
+
+/* ... or run a function in a copy of this process. All options apply but file, env and env_changes, which are not looked
+ * at; options->channel is for both ends. The child ends by _exit once entry has returned and the channel was freed: no
+ * atexit handlers, no stdio flush, so fflush before the call. Open there are 0 to 2, options->fds and the channel, the rest
+ * only with inherit_fds, and then what is close-on-exec is closed. In a program with threads the function may only do
+ * what is async-signal-safe, and channel calls where malloc works after fork (glibc, musl). It is a fork, whose cost
+ * grows with the memory of this process. 0, or an error of proc_spawn. Any thread. */
+int proc_fork_call(proc_child **child, proc_entry *entry, void *arg, const proc_options *options);
+
+/* The child's end, in a program that proc_fork started: 0, to be freed with proc_channel_free. -ENOTCONN in any other
+ * program, and the second time; -EINVAL an option is out of range; -ENOMEM. It makes the descriptor close-on-exec and takes
+ * PROC_CHANNEL out of the environment, so that neither is passed on: call it before any thread starts. */
+int proc_channel_parent(proc_channel **channel, const proc_channel_options *options);
 
 /* Two ends that are connected, for two threads of one process; each is freed by itself. 0, or both are NULL:
  * -EINVAL an option is out of range; -EMFILE, -ENFILE, -ENOMEM. Any thread. */

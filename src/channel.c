@@ -92,13 +92,25 @@ static int sleep_on(proc_channel *c, int64_t deadline)
     return -err;
 }
 
+static int peer_exit_fd(const proc_channel *c)
+{
+    return c->peer_exit_fd != NULL && !c->read_ended ? c->peer_exit_fd(c->peer) : -1;
+}
+
+static bool is_peer_gone(const proc_channel *c)
+{
+    struct pollfd exit = {.fd = peer_exit_fd(c), .events = POLLIN};
+    return exit.fd >= 0 && sys_poll(&exit, 1, 0) > 0;
+}
+
 static int drive(proc_channel *c, int64_t deadline)
 {
-    enum { READ, WRITE, WAKE, COUNT };
+    enum { READ, WRITE, WAKE, EXIT, COUNT };
     bool write = !c->write_ended && c->retry_at == SYS_NEVER && outbox_can_send(&c->out);
     struct pollfd fds[COUNT] = {
         [READ] = {.fd = c->read_ended ? -1 : c->read_fd, .events = POLLIN},
         [WRITE] = {.fd = write ? c->write_fd : -1, .events = POLLOUT},
+        [EXIT] = {.fd = peer_exit_fd(c), .events = POLLIN},
     };
     int err = c->wake[0] < 0 ? sys_pipe(c->wake) : 0;
     if (err < 0) {
@@ -115,6 +127,7 @@ static int drive(proc_channel *c, int64_t deadline)
     int ready = sys_poll(fds, COUNT, deadline);
     (void)pthread_mutex_lock(&c->lock);
     c->driving = false;
+    c->peer_gone = c->peer_gone || (ready > 0 && fds[EXIT].revents != 0);
     if (c->woken) {
         char byte;
         c->woken = false;
@@ -132,8 +145,14 @@ int channel_wait(proc_channel *c, int64_t deadline)
     if (c->error < 0) {
         return 0;
     }
+    if (c->peer_gone) {
+        /* Nothing was here to read since then, and nobody is left, even if what the child has started holds on to it. */
+        c->read_ended = c->write_ended = c->news = true;
+        return 0;
+    }
     if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
-        return -ETIMEDOUT;
+        c->peer_gone = is_peer_gone(c);
+        return c->peer_gone ? 0 : -ETIMEDOUT;
     }
     int err = c->driving ? sleep_on(c, deadline) : drive(c, deadline);
     check_deadlines(c);

@@ -15,8 +15,7 @@ enum {
     CHANNEL_BASELINE_REQUESTS = 16,
     CHANNEL_WINDOW = 1024 * 1024,
     CHANNEL_MAX_REQUESTS = 64,
-    CHANNEL_MAX_FDS = 250, /* with one message */
-    CHANNEL_FD = 3         /* of a forked program */
+    CHANNEL_MAX_FDS = 250 /* with one message */
 };
 
 typedef enum request_state {
@@ -45,6 +44,9 @@ struct proc_channel {
     pid_t owner;
     int read_fd, write_fd; /* may be the same */
     bool read_socket, write_socket;
+    int (*peer_exit_fd)(void *peer); /* a child's: the channel ends with it, even where others hold on to its end */
+    void *peer;
+    bool peer_gone;
     frame_limits limits;
     size_t high_water, backlog;
     int frame_ms, linger_ms;
@@ -88,6 +90,12 @@ struct proc_channel {
 hidden int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_channel_options *options);
 hidden int channel_check_options(const proc_channel_options *options);
 hidden bool channel_is_ours(const proc_channel *c);
+hidden bool channel_is_possible(int fd); /* a stream socket that is open */
+/* Ends when that descriptor tells so and all is read that came before. */
+hidden void channel_follow(proc_channel *c, int (*exit_fd)(void *peer), void *peer);
+/* In a copy of the process that made it, which uses it no more: it is this one's, on that descriptor. */
+hidden void channel_adopt(proc_channel *c, int fd);
+hidden void channel_close(proc_channel *c, bool at_once); /* free, or what is left of it where nobody reads any more */
 
 /* With the lock held: */
 hidden void channel_lock(proc_channel *c);

@@ -5,6 +5,8 @@
  */
 #include "child.h"
 
+#include "channel.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -129,6 +131,11 @@ int child_exit_fd(proc_child *c)
     int fd = exitwatch_fd(&c->watch, c->pid, c->reaped);
     unlock(c);
     return fd;
+}
+
+int child_exit_of(void *child)
+{
+    return child_exit_fd(child);
 }
 
 int64_t child_look_again_at(bool blind, int64_t deadline)
@@ -409,8 +416,7 @@ int proc_child_exit_fd(proc_child *child)
 
 proc_channel *proc_child_channel(const proc_child *child)
 {
-    (void)child;
-    return NULL; /* no start makes one yet */
+    return child_is_ours(child) ? child->channel : NULL;
 }
 
 static void end_now(proc_child *c)
@@ -439,7 +445,9 @@ void child_destroy(proc_child *c)
 {
     lock(c);
     end_now(c);
+    bool gone = c->reaped;
     unlock(c);
+    channel_close(c->channel, gone); /* nobody reads any more: nothing to linger for */
     for (int stream = 0; stream < 3; stream++) {
         child_close_stream(c, stream);
     }
@@ -462,6 +470,7 @@ static void forget(proc_child *c)
         sys_close(&fd);
     }
     exitwatch_forget(&c->watch);
+    proc_channel_free(c->channel);
     free(c);
 }
 

@@ -21,6 +21,7 @@ struct proc_child {
     int64_t started;
     int streams[3]; /* the parent's ends; -1. A terminal stands in several */
     bool is_terminal[3];
+    proc_channel *channel; /* or NULL */
 
     pthread_mutex_t lock;
     exitwatch watch;
@@ -35,10 +36,13 @@ struct proc_child {
 };
 
 hidden int child_start(proc_child **child, const plan_program *program, const proc_options *options);
+/* The same with all that a public call looks at first; options may be NULL. */
+hidden int child_spawn(proc_child **child, const plan_program *program, const proc_options *options);
 hidden void child_destroy(proc_child *c);
 
 /* A descriptor that tells the end, or -errno. */
 hidden int child_exit_fd(proc_child *c);
+hidden int child_exit_of(void *child); /* the same, for the channel to it */
 /* Is it dead? Asks the system where that is not known yet. */
 hidden bool child_has_ended(proc_child *c);
 

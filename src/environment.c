@@ -94,18 +94,18 @@ int environment_check(const char *const *env, const char *const **bad)
     return *bad != NULL ? -EINVAL : 0;
 }
 
-int environment_merge(const char *const *base, const char *const *changes, void **memory, const char *const **env,
-                      const char *const **bad)
+int environment_merge(const char *const *base, const char *const *changes, const char *last, void **memory,
+                      const char *const **env, const char *const **bad)
 {
     *bad = first_bad(changes, true);
     if (*bad != NULL) {
         return -EINVAL;
     }
     size_t base_count = count_strings(base), change_count = count_strings(changes), slots = 16;
-    while (slots < 2 * (base_count + change_count)) {
+    while (slots < 2 * (base_count + change_count + 1)) {
         slots *= 2;
     }
-    size_t *block = calloc(1, slots * sizeof(size_t) + (base_count + change_count + 1) * sizeof(char *));
+    size_t *block = calloc(1, slots * sizeof(size_t) + (base_count + change_count + 2) * sizeof(char *));
     if (block == NULL) {
         return -ENOMEM;
     }
@@ -115,6 +115,9 @@ int environment_merge(const char *const *base, const char *const *changes, void 
     }
     for (size_t i = 0; i < change_count; i++) {
         put_entry(&table, changes[i]);
+    }
+    if (last != NULL) {
+        put_entry(&table, last);
     }
     drop_marks(&table);
     *memory = block;

@@ -141,14 +141,37 @@ void channel_destroy(proc_channel *c)
     discard(c);
 }
 
+bool channel_is_possible(int fd)
+{
+    return socket_is_one(fd);
+}
+
+void channel_follow(proc_channel *c, int (*exit_fd)(void *peer), void *peer)
+{
+    c->peer_exit_fd = exit_fd;
+    c->peer = peer;
+}
+
+void channel_adopt(proc_channel *c, int fd)
+{
+    c->owner = getpid();
+    c->read_fd = c->write_fd = fd;
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 void proc_channel_free(proc_channel *channel)
+{
+    channel_close(channel, false);
+}
+
+void channel_close(proc_channel *channel, bool at_once)
 {
     if (channel == NULL) {
         return;
     }
     int cancel = sys_hold_cancel();
     if (channel_is_ours(channel)) {
-        (void)proc_channel_flush(channel, channel->linger_ms);
+        (void)proc_channel_flush(channel, at_once ? 0 : channel->linger_ms);
         close_ends(channel);
         channel_destroy(channel);
     } else {

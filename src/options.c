@@ -4,6 +4,8 @@
  */
 #include "options.h"
 
+#include "channel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -71,6 +73,9 @@ static int refuse(proc_error *error, int code, const char *option)
 
 static int check_program(const plan_program *program, const proc_options *options, proc_error *error)
 {
+    if (program->call) {
+        return program->entry == NULL ? refuse(error, -EINVAL, "entry") : 0;
+    }
     if (program->argv == NULL || program->argv[0] == NULL) {
         return refuse(error, -EINVAL, program->shell ? "command" : "argv");
     }
@@ -86,7 +91,20 @@ static int check_program(const plan_program *program, const proc_options *option
     if (program->file == NULL && options->file == NULL && program->argv[0][0] == '\0') {
         return refuse(error, -EINVAL, "argv[0]");
     }
-    return options->channel != NULL ? refuse(error, -ENOTSUP, "channel") : 0;
+    return 0;
+}
+
+bool options_fork(const plan_program *program, const proc_options *options)
+{
+    return program->fork || options->channel != NULL;
+}
+
+static int check_channel(const plan_program *program, const proc_options *options, proc_error *error)
+{
+    if (options->channel != NULL && (program->run || channel_check_options(options->channel) < 0)) {
+        return refuse(error, -EINVAL, "channel");
+    }
+    return 0;
 }
 
 static int check_stream(const proc_options *options, int stream, proc_error *error)
@@ -118,7 +136,7 @@ static int check_streams(const proc_options *options, bool run, proc_error *erro
     return run && options->input != NULL && !fed ? refuse(error, -EINVAL, "input") : 0;
 }
 
-static int check_fds(const proc_options *options, proc_error *error)
+static int check_fds(const proc_options *options, bool fork, proc_error *error)
 {
     if (options->fd_count > 0 && options->fds == NULL) {
         return refuse(error, -EINVAL, "fds");
@@ -128,7 +146,8 @@ static int check_fds(const proc_options *options, proc_error *error)
     }
     for (size_t i = 0; i < options->fd_count; i++) {
         int child = options->fds[i].child;
-        if (child < 0 || (child < 3 && options_stream(options, child)->kind != PROC_DEFAULT)) {
+        if (child < 0 || (child < 3 && options_stream(options, child)->kind != PROC_DEFAULT) ||
+            (fork && child == PLAN_CHANNEL_FD)) {
             char subject[32];
             (void)snprintf(subject, sizeof subject, "fds[%zu]", i);
             return refuse(error, -EINVAL, subject);
@@ -213,7 +232,10 @@ int options_check(const plan_program *program, const proc_options *options, proc
         err = check_program(program, options, error);
     }
     if (err == 0) {
-        err = check_fds(options, error);
+        err = check_channel(program, options, error);
+    }
+    if (err == 0) {
+        err = check_fds(options, options_fork(program, options), error);
     }
     if (err == 0) {
         err = check_streams(options, program->run, error);

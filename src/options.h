@@ -6,6 +6,9 @@
 
 #include "plan.h"
 
+/* Does it get a channel? */
+hidden bool options_fork(const plan_program *program, const proc_options *options);
+
 hidden int options_check(const plan_program *program, const proc_options *options, proc_error *error);
 hidden int options_check_run(const proc_options *options, proc_error *error); /* input, capture, drain_ms, cancel_fd */
 hidden const char *options_stream_name(int stream);

@@ -6,6 +6,7 @@
 
 #include "environment.h"
 #include "options.h"
+#include "os/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 extern char **environ;
+
+enum { NO_OPTION = -1 }; /* of a move that the channel needs */
 
 int plan_refuse(proc_error *error, int code, proc_step step, const char *subject)
 {
@@ -143,6 +146,24 @@ static int plan_stream(plan *p, int stream, const proc_stdio *stdio, proc_stdio_
     return 0;
 }
 
+static int plan_channel(plan *p, proc_error *error)
+{
+    int ends[2];
+    int err = socket_pair(ends);
+    if (err < 0) {
+        return plan_refuse(error, err, PROC_STEP_PIPE, "channel");
+    }
+    p->channel_end = ends[0];
+    p->child_channel_end = ends[1];
+    p->launch.moves[p->launch.move_count++] = (launch_move){
+        .to = PLAN_CHANNEL_FD,
+        .from = ends[1],
+        .source = LAUNCH_FD,
+        .option = NO_OPTION,
+    };
+    return 0;
+}
+
 static int take_moves(plan *p, size_t most)
 {
     p->launch.moves = p->few_moves;
@@ -171,13 +192,13 @@ static int check_sources(const proc_options *options, proc_error *error)
     return 0;
 }
 
-static int plan_descriptors(plan *p, const proc_options *options, bool run, proc_error *error)
+static int plan_descriptors(plan *p, const plan_program *program, const proc_options *options, proc_error *error)
 {
     int err = check_sources(options, error);
     if (err < 0) {
         return err;
     }
-    err = take_moves(p, 3 + options->fd_count);
+    err = take_moves(p, 4 + options->fd_count);
     if (err < 0) {
         return plan_refuse(error, err, PROC_STEP_OPTIONS, "fds");
     }
@@ -197,11 +218,14 @@ static int plan_descriptors(plan *p, const proc_options *options, bool run, proc
         return plan_refuse(error, -EINVAL, PROC_STEP_OPTIONS, subject);
     }
     for (int stream = 0; stream < 3; stream++) { /* from here on files are opened, and perhaps truncated */
-        proc_stdio_kind kind = options_stream_kind(options, stream, run);
+        proc_stdio_kind kind = options_stream_kind(options, stream, program->run);
         err = plan_stream(p, stream, options_stream(options, stream), kind, error);
         if (err < 0) {
             return err;
         }
+    }
+    if (options_fork(program, options) && (err = plan_channel(p, error)) < 0) {
+        return err;
     }
     (void)plan_arrange_moves(p->launch.moves, p->launch.move_count); /* a stream that fds names has no move */
     p->launch.close_others = !options->inherit_fds;
@@ -221,8 +245,9 @@ static int refuse_environment(proc_error *error, int err, const char *option, co
     return plan_refuse(error, err, PROC_STEP_OPTIONS, option);
 }
 
-static int plan_environment(plan *p, const proc_options *options, proc_error *error)
+static int plan_environment(plan *p, bool fork, const proc_options *options, proc_error *error)
 {
+    static const char channel[] = PLAN_CHANNEL_NAME "=3:1"; /* the descriptor, and the protocol's version */
     const char *const *base = (const char *const *)environ;
     const char *const *bad = NULL;
     if (options->env != NULL) {
@@ -231,11 +256,12 @@ static int plan_environment(plan *p, const proc_options *options, proc_error *er
         if (err < 0) {
             return refuse_environment(error, err, "env", base, bad);
         }
-    } else if (options->env_changes == NULL) {
+    } else if (options->env_changes == NULL && !fork) {
         p->launch.envp = base;
         return 0;
     }
-    int err = environment_merge(base, options->env_changes, &p->env_memory, &p->launch.envp, &bad);
+    const char *last = fork ? channel : NULL;
+    int err = environment_merge(base, options->env_changes, last, &p->env_memory, &p->launch.envp, &bad);
     return err < 0 ? refuse_environment(error, err, "env_changes", options->env_changes, bad) : 0;
 }
 
@@ -329,16 +355,22 @@ int plan_make(plan *p, const plan_program *program, const proc_options *options,
     *p = (plan){
         .parent_ends = {-1, -1, -1},
         .child_ends = {-1, -1, -1},
+        .channel_end = -1,
+        .child_channel_end = -1,
         .terminal = {.master = -1, .slave = -1},
     };
     plan_rights(p, options);
     plan_group(p, program->run, options);
-    err = plan_environment(p, options, error);
-    if (err == 0) {
-        err = plan_paths(p, program, options, error);
+    if (!program->call) {
+        err = plan_environment(p, options_fork(program, options), options, error);
+        if (err == 0) {
+            err = plan_paths(p, program, options, error);
+        }
+    } else {
+        p->name = "";
     }
     if (err == 0) {
-        err = plan_descriptors(p, options, program->run, error);
+        err = plan_descriptors(p, program, options, error);
     }
     if (err < 0) {
         plan_free(p);
@@ -351,6 +383,7 @@ void plan_close_child_ends(plan *p)
     for (int stream = 0; stream < 3; stream++) {
         sys_close(&p->child_ends[stream]);
     }
+    sys_close(&p->child_channel_end);
     sys_close(&p->terminal.slave);
 }
 
@@ -366,6 +399,7 @@ void plan_free(plan *p)
         }
         sys_close(&fd);
     }
+    sys_close(&p->channel_end);
     free(p->path_memory);
     free(p->env_memory);
     free(p->move_memory);
@@ -396,7 +430,7 @@ int plan_explain(const plan *p, const proc_options *options, const launch_failur
     } else if (failure->step == PROC_STEP_FDS) {
         int option = p->launch.moves[failure->index].option;
         (void)snprintf(entry, sizeof entry, "fds[%d]", option - 3);
-        subject = option < 3 ? options_stream_name(option) : entry;
+        subject = option == NO_OPTION ? "channel" : option < 3 ? options_stream_name(option) : entry;
     } else if (subject == NULL) { /* LAUNCH, EXEC */
         subject = p->name;
     }

@@ -1,6 +1,7 @@
 /*
- * proc_spawn: options -> plan -> launch -> handle.
+ * proc_spawn: options -> plan -> launch -> handle. Every other start comes by here too.
  */
+#include "channel.h"
 #include "child.h"
 #include "options.h"
 
@@ -23,9 +24,54 @@ static void adopt(proc_child *c, plan *p, const proc_options *options, pid_t pid
     }
     exitwatch_init(&c->watch, pidfd);
     int timeout_ms = options->timeout_ms == 0 ? PROC_FOREVER : options->timeout_ms;
+    if (c->channel != NULL) {
+        p->channel_end = -1;
+        channel_follow(c->channel, child_exit_of, c);
+    }
     life_init(&c->life, c->started, timeout_ms, options->grace_ms == 0 ? 5000 : options->grace_ms);
     c->status.code = -1;
 }
+
+/* ---- with a channel ---- */
+
+typedef struct entry_call {
+    proc_entry *entry;
+    void *arg;
+    proc_channel *channel; /* made before the fork: the child need not take memory, nor can it fail to */
+} entry_call;
+
+static int run_entry(void *arg)
+{
+    entry_call *call = arg;
+    channel_adopt(call->channel, PLAN_CHANNEL_FD);
+    int code = call->entry(call->channel, call->arg);
+    proc_channel_free(call->channel);
+    return code;
+}
+
+static int make_channels(proc_child *c, plan *p, const proc_channel_options *options, entry_call *call,
+                         proc_error *error)
+{
+    static const proc_channel_options defaults;
+    options = options != NULL ? options : &defaults;
+    int err = channel_new(&c->channel, p->channel_end, p->channel_end, options);
+    if (err == 0 && call->entry != NULL) {
+        err = channel_new(&call->channel, p->child_channel_end, p->child_channel_end, options);
+        p->launch.entry = run_entry;
+        p->launch.entry_arg = call;
+    }
+    return err < 0 ? plan_refuse(error, err, PROC_STEP_PIPE, "channel") : 0;
+}
+
+static void drop_channel(proc_channel **channel)
+{
+    if (*channel != NULL) {
+        channel_destroy(*channel);
+        *channel = NULL;
+    }
+}
+
+/* ---- all of them ---- */
 
 static int start(proc_child *c, const plan_program *program, const proc_options *options, proc_error *error)
 {
@@ -38,12 +84,22 @@ static int start(proc_child *c, const plan_program *program, const proc_options 
     if (err < 0) {
         return err;
     }
-    p.launch.parent = c->owner;
-    c->started = sys_now();
-    err = launch(&p.launch, &pid, &pidfd, &failure);
+    entry_call call = {.entry = program->entry, .arg = program->entry_arg};
+    if (p.channel_end >= 0) {
+        err = make_channels(c, &p, options->channel, &call, error);
+    }
+    if (err == 0) {
+        p.launch.parent = c->owner;
+        c->started = sys_now();
+        err = launch(&p.launch, &pid, &pidfd, &failure);
+        if (err < 0) {
+            (void)plan_explain(&p, options, &failure, error);
+        }
+    }
     plan_close_child_ends(&p);
+    drop_channel(&call.channel); /* here it was never used */
     if (err < 0) {
-        (void)plan_explain(&p, options, &failure, error);
+        drop_channel(&c->channel);
     } else {
         adopt(c, &p, options, pid, pidfd);
     }
@@ -74,17 +130,22 @@ int child_start(proc_child **child, const plan_program *program, const proc_opti
     return 0;
 }
 
-int proc_spawn(proc_child **child, const char *const argv[], const proc_options *options)
+int child_spawn(proc_child **child, const plan_program *program, const proc_options *options)
 {
     static const proc_options defaults;
-    const plan_program program = {.argv = argv};
     options = options != NULL ? options : &defaults;
     if (child == NULL) {
         return options->error != NULL ? plan_refuse(options->error, -EINVAL, PROC_STEP_OPTIONS, "child") : -EINVAL;
     }
     *child = NULL;
     int cancel = sys_hold_cancel();
-    int err = child_start(child, &program, options);
+    int err = child_start(child, program, options);
     sys_release_cancel(cancel);
     return err;
+}
+
+int proc_spawn(proc_child **child, const char *const argv[], const proc_options *options)
+{
+    const plan_program program = {.argv = argv};
+    return child_spawn(child, &program, options);
 }

@@ -299,6 +299,32 @@ CHILD_SIDE static int execute_first(const walk *w)
     return worst;
 }
 
+/* No exec closes what is close-on-exec, so it is done here. */
+CHILD_SIDE static void close_as_exec_would(int report_fd)
+{
+    enum { MOST = 1 << 20 };
+    struct rlimit limit;
+    int end = getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > MOST ? MOST : (int)limit.rlim_cur;
+    for (int fd = 0; fd < end; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        if (flags > 0 && (flags & FD_CLOEXEC) != 0 && fd != report_fd) {
+            (void)close(fd);
+        }
+    }
+}
+
+/* Ordinary code from here on: this child has its own memory. */
+static _Noreturn void call_entry(walk *w, const sigset_t *mask)
+{
+    if (!w->plan->close_others) {
+        close_as_exec_would(w->report_fd);
+    }
+    announce(w, LAUNCH_RUNNING);
+    sys_close(&w->report_fd);
+    sys_set_signal_mask(mask);
+    _exit(w->plan->entry(w->plan->entry_arg));
+}
+
 /* ---- the walk ---- */
 
 CHILD_SIDE static int walk_plan(walk *w)
@@ -357,8 +383,12 @@ CHILD_SIDE _Noreturn void launch_child_side(launch_plan *plan, const sigset_t *c
         w.at = (launch_failure){.step = PROC_STEP_EXEC};
         sigset_t none;
         (void)sigemptyset(&none);
+        const sigset_t *mask = plan->keep_signals ? caller_mask : &none;
+        if (plan->entry != NULL) {
+            call_entry(&w, mask);
+        }
         announce(&w, LAUNCH_EXECUTING);
-        sys_set_signal_mask(plan->keep_signals ? caller_mask : &none);
+        sys_set_signal_mask(mask);
         err = execute_first(&w);
     }
     w.at.err = err;

@@ -38,6 +38,8 @@ typedef struct launch_plan {
     bool searched;            /* they come from PATH: what is missing in one may be in the next */
     const char *const *argv;
     const char *const *envp;
+    int (*entry)(void *arg); /* instead of a program: in a copy of this process; what it returns is the exit code */
+    void *entry_arg;
     const char *cwd;
 
     launch_move *moves; /* sorted by `to`, each once */
@@ -71,7 +73,8 @@ hidden_data int launch_force;
 
 /* ---- between the launchers and the child's side ---- */
 
-enum { LAUNCH_NOT_RUN, LAUNCH_SETTING_UP, LAUNCH_EXECUTING }; /* how far a child came */
+/* How far a child came. RUNNING is the entry's: nothing can fail any more. */
+enum { LAUNCH_NOT_RUN, LAUNCH_SETTING_UP, LAUNCH_EXECUTING, LAUNCH_RUNNING };
 
 typedef struct launch_report {
     int progress;

@@ -15,7 +15,7 @@ static bool read_record(int fd, launch_report *report)
         return false;
     }
     *report = record;
-    return record.failure.err == 0;
+    return record.failure.err == 0 && record.progress != LAUNCH_RUNNING;
 }
 
 /*
@@ -46,7 +46,7 @@ void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report)
 
 int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_failure *failure)
 {
-    if (report->progress == LAUNCH_EXECUTING && report->failure.err == 0) {
+    if (report->progress >= LAUNCH_EXECUTING && report->failure.err == 0) {
         return 0;
     }
     proc_status unused;

@@ -131,7 +131,7 @@ static bool is_refusal(const launch_failure *failure)
 
 int launch(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure)
 {
-    bool fork_only = &__tsan_init != NULL || launch_force == LAUNCH_FORK || plan->ids != NULL ||
+    bool fork_only = &__tsan_init != NULL || launch_force == LAUNCH_FORK || plan->ids != NULL || plan->entry != NULL ||
                      atomic_load_explicit(&clone_is_refused, memory_order_relaxed);
     if (!fork_only) {
         int err = launch_by_vfork(plan, pid, pidfd, failure);

@@ -71,4 +71,7 @@ hidden void sys_close_range(int first, int last);
 
 hidden_data const bool sys_can_die_with_parent;
 
+/* This program, and the arguments that it was started with, in one block of memory; -ENOTSUP where nobody can tell. */
+hidden int sys_own_program(void **memory, const char **file, const char *const **argv);
+
 #endif

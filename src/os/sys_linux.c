@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -369,4 +372,82 @@ void sys_close_range(int first, int last)
     if (!close_listed(first, last)) {
         close_one_by_one(first, last);
     }
+}
+
+/* ---- this program again ---- */
+
+/* A whole file of /proc, which does not say how long it is, with a NUL behind it. */
+static int read_whole(const char *path, char **text, size_t *size)
+{
+    size_t capacity = 4096, end = 0;
+    int fd = sys_open(path, O_RDONLY, 0);
+    if (fd < 0) {
+        return fd;
+    }
+    ssize_t got = 0;
+    *text = malloc(capacity);
+    while (*text != NULL && (got = sys_read(fd, *text + end, capacity - end - 1)) > 0) {
+        end += (size_t)got;
+        if (capacity - end == 1) {
+            char *larger = realloc(*text, capacity *= 2);
+            if (larger == NULL) {
+                free(*text);
+            }
+            *text = larger;
+        }
+    }
+    sys_close(&fd);
+    if (*text == NULL || got < 0) {
+        free(*text);
+        return got < 0 ? (int)got : -ENOMEM;
+    }
+    (*text)[end] = '\0';
+    *size = end;
+    return 0;
+}
+
+/* The path tells more than /proc/self/exe would, which ps then calls "exe"; but the file may have been replaced. */
+static void name_own_program(char *path, size_t room)
+{
+    static const char link[] = "/proc/self/exe";
+    struct stat here, there;
+    ssize_t length = readlink(link, path, room - 1);
+    path[length > 0 ? length : 0] = '\0';
+    if (length <= 0 || stat(link, &here) < 0 || stat(path, &there) < 0 || here.st_dev != there.st_dev ||
+        here.st_ino != there.st_ino) {
+        memcpy(path, link, sizeof link);
+    }
+}
+
+int sys_own_program(void **memory, const char **file, const char *const **argv)
+{
+    char *text = NULL;
+    size_t size = 0, count = 0;
+    int err = read_whole("/proc/self/cmdline", &text, &size);
+    if (err < 0) {
+        return err == -ENOENT || err == -EACCES ? -ENOTSUP : err;
+    }
+    for (size_t at = 0; at < size; at += strlen(text + at) + 1) {
+        count++;
+    }
+    char **list = malloc((count + 2) * sizeof *list + PATH_MAX + size + 1);
+    if (list == NULL) {
+        free(text);
+        return -ENOMEM;
+    }
+    char *path = (char *)(list + count + 2), *words = path + PATH_MAX;
+    name_own_program(path, PATH_MAX);
+    memcpy(words, text, size + 1);
+    free(text);
+    list[0] = path; /* where there are no arguments at all */
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        list[i] = words + at;
+        at += strlen(words + at) + 1;
+    }
+    list[count > 0 ? count : 1] = NULL;
+    *memory = list;
+    *file = path;
+    *argv = (const char *const *)list;
+    return 0;
 }

@@ -141,7 +141,7 @@ static void assert_merged(const char *const *base, const char *const *changes, c
     void *memory;
     size_t i;
 
-    assert_int_equal(environment_merge(base, changes, &memory, &env, &bad), 0);
+    assert_int_equal(environment_merge(base, changes, NULL, &memory, &env, &bad), 0);
     for (i = 0; wanted[i] != NULL; i++) {
         assert_non_null(env[i]);
         assert_string_equal(env[i], wanted[i]);

@@ -290,7 +290,7 @@ static void environment_merges_by_name_and_the_last_one_wins(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         const char *const *env = NULL, *const *bad = NULL;
         void *memory = NULL;
-        int err = environment_merge(cases[i].base, cases[i].changes, &memory, &env, &bad);
+        int err = environment_merge(cases[i].base, cases[i].changes, NULL, &memory, &env, &bad);
 
         assert_int_equal(err, cases[i].expected == NULL ? -EINVAL : 0);
         if (err == 0) {
@@ -318,7 +318,7 @@ static void environment_merges_many_as_few(void **state)
     const char *const *env = NULL, *const *bad = NULL;
     void *memory = NULL;
     size_t expected = 0;
-    assert_int_equal(environment_merge(base, changes, &memory, &env, &bad), 0);
+    assert_int_equal(environment_merge(base, changes, NULL, &memory, &env, &bad), 0);
 
     for (size_t name = 0; name < COUNT(last); name++) {
         expected += last[name] != NULL;
@@ -338,7 +338,7 @@ static void environment_names_the_entry_that_is_bad(void **state)
 
     assert_int_equal(environment_check(env, &bad), -EINVAL);
     assert_ptr_equal(bad, env + 1);
-    assert_int_equal(environment_merge(NULL, changes, &memory, &merged, &bad), -EINVAL);
+    assert_int_equal(environment_merge(NULL, changes, NULL, &memory, &merged, &bad), -EINVAL);
     assert_ptr_equal(bad, changes + 2);
     assert_int_equal(environment_check(LIST("", ), &bad), -EINVAL);
     assert_int_equal(environment_check(LIST("=x", ), &bad), -EINVAL);
