@@ -18,8 +18,8 @@ SYSTEM := $(if $(filter-out 0,$(POSIX_ONLY)),posix,$(if $(filter Linux,$(shell u
 BUILD ?= build/$(SYSTEM)
 
 COMMON_SOURCES := $(sort $(wildcard src/*.c)) $(addprefix src/os/,child_side.c exitwatch_thread.c launch_fork.c socket.c sys.c)
-LINUX_SOURCES := $(addprefix src/os/,exitwatch_pidfd.c launch_vfork.c sys_linux.c)
-POSIX_SOURCES := $(addprefix src/os/,exitwatch_posix.c launch_posix.c sys_posix.c)
+LINUX_SOURCES := $(addprefix src/os/,exitwatch_pidfd.c launch_vfork.c poller_epoll.c sys_linux.c)
+POSIX_SOURCES := $(addprefix src/os/,exitwatch_posix.c launch_posix.c poller_poll.c sys_posix.c)
 
 native_SOURCES := $(COMMON_SOURCES) $(LINUX_SOURCES)
 native_DEFINES := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64

@@ -44,7 +44,7 @@ extern "C" {
 
 typedef struct proc_child proc_child;     /* a child process */
 typedef struct proc_channel proc_channel; /* one end of a message channel */
-typedef struct proc_loop proc_loop;       /* waits for many of them at once; this version makes none */
+typedef struct proc_loop proc_loop;       /* waits for many of them at once */
 
 /* PROC_VERSION of the library that is linked. Any thread; static storage. */
 const char *proc_version(void);
@@ -320,7 +320,7 @@ int proc_child_kill(proc_child *child, int signal);
  * not be signalled, and runs on. */
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status);
 
-/* Closes its pipes and its channel. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
+/* Leaves its loop, closes its pipes and its channel. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
  * grace; a detached one, or one that may not be signalled (it runs as another user now), is left running and is the
  * program's own to wait for from then on. NULL is fine. */
 void proc_child_free(proc_child *child);
@@ -536,8 +536,111 @@ size_t proc_channel_pending(const proc_channel *channel);
  * thread. */
 int proc_channel_shutdown(proc_channel *channel);
 
-/* Flushes for up to linger_ms, then closes. The last call: no other thread may still be inside one. NULL is fine. */
+/* Leaves its loop, flushes for up to linger_ms, then closes. The last call: no other thread may still be inside one. NULL
+ * is fine. */
 void proc_channel_free(proc_channel *channel);
+
+/* ---- loop: many children and channels at once ---------------------------------------------------------------- */
+
+/* Any of them may be NULL. All run in the thread that runs the loop, one at a time, and are done with before the next
+ * event is looked at; any may free or remove any object, its own and the loop too, add new ones, and make any call of this
+ * library but proc_loop_run and proc_loop_step on the same loop (-EBUSY). Nothing is called for what was removed or freed.
+ * Of one child the order is: output and messages, then on_exit, then on_close; each of the last two once. */
+typedef struct proc_handlers {
+    /* What came on stream 1 or 2 (a terminal: the first of 1, 2, 0 that is one); size 0: its end. data lives until the
+     * handler returns. Piped output that nobody handles is read and dropped. */
+    void (*on_output)(proc_child *child, int stream, const void *data, size_t size, void *ctx);
+    /* All that proc_loop_write has queued went out, or was dropped because nobody reads it any more. */
+    void (*on_drain)(proc_child *child, void *ctx);
+    /* The message is as one of proc_channel_recv and lives until the handler returns; descriptors that were not taken are
+     * closed then. Where this is NULL messages are dropped, and requests answered with ENOSYS. */
+    void (*on_message)(proc_channel *channel, proc_message *message, void *ctx);
+    /* Below high_water again, after proc_channel_post has said -EAGAIN. */
+    void (*on_room)(proc_channel *channel, void *ctx);
+    /* After the last message, once: the other end closed, died or has shut down (reason 0), or reason is what recv would
+     * say: -EPROTO, -ENOMEM. Before on_close of its child. */
+    void (*on_disconnect)(proc_channel *channel, int reason, void *ctx);
+    /* It ended and was reaped; what it had written by then came before this. Others may still hold its streams. */
+    void (*on_exit)(proc_child *child, const proc_status *status, void *ctx);
+    /* It ended, and all of its streams and its channel are at their end: nothing more comes. */
+    void (*on_close)(proc_child *child, const proc_status *status, void *ctx);
+    void (*reserved[4])(void); /* NULL */
+} proc_handlers;
+
+/* What proc_exec would have returned, and the result, which is cleared when this returns. */
+typedef void proc_result_handler(int err, proc_result *result, void *ctx);
+typedef void proc_fd_handler(int fd, short revents, void *ctx);
+typedef void proc_timer_handler(void *ctx);
+typedef void proc_signal_handler(int signal, void *ctx);
+
+/* A loop belongs to one thread at a time, with all that was added to it, but for what is marked "any thread", here and
+ * with the channels. What is added stays its owner's. 0, or *loop is NULL: -EMFILE, -ENFILE, -ENOMEM. */
+int proc_loop_new(proc_loop **loop);
+
+/* Takes out what was added; what proc_loop_exec has started and still runs is killed, and its handler called with
+ * -ECANCELED. In a handler of this loop: the run or step under way returns. NULL is fine. */
+void proc_loop_free(proc_loop *loop);
+
+/* Until nothing is left to wait for (signals alone do not count) or it was stopped: 0; -ETIMEDOUT. A child counts until its
+ * on_close, a channel until its on_disconnect, a timer until it has rung. -EBUSY in a handler of this loop; -EINVAL (poll
+ * build) more descriptors than RLIMIT_NOFILE allows. */
+int proc_loop_run(proc_loop *loop, int timeout_ms);
+
+/* One wait, of timeout_ms at the most. The number of handlers that ran, 0 if none; -EBUSY as above. */
+int proc_loop_step(proc_loop *loop, int timeout_ms);
+
+/* The run or step under way, else the next one, returns. Any thread, any signal handler. */
+void proc_loop_stop(proc_loop *loop);
+
+/* Readable when a step has work: with proc_loop_timeout it nests the loop in any other one. It stays the loop's. -ENOTSUP
+ * where the system has no such descriptor (plain POSIX). */
+int proc_loop_fd(const proc_loop *loop);
+
+/* Milliseconds until the next step has work that no descriptor tells of, PROC_FOREVER for none. Ask again before each
+ * wait. */
+int proc_loop_timeout(const proc_loop *loop);
+
+/* handlers is copied. The child's channel is watched too, with the same handlers, unless it is in a loop by itself. The
+ * options of its start that bound its life (timeout_ms, grace_ms, cancel_fd) act in the loop; where they act after its end,
+ * they end the wait for its streams. -EEXIST: it is in a loop already; -EINVAL; -ENOMEM, -ENOSPC (Linux: the user's
+ * max_user_watches), -EMFILE, -ENFILE, -EAGAIN. Removing and adding again loses nothing: that is how to pause. */
+int proc_loop_add_child(proc_loop *loop, proc_child *child, const proc_handlers *handlers, void *ctx);
+
+/* The same for a channel: on_message, on_room and on_disconnect. Other threads may go on to use it, but for recv. */
+int proc_loop_add_channel(proc_loop *loop, proc_channel *channel, const proc_handlers *handlers, void *ctx);
+
+/* Calls handler while fd is ready: events is any of POLLIN, POLLOUT and POLLPRI, revents has POLLERR and POLLHUP too.
+ * Remove it before it is closed. -EEXIST: added already; -EBADF; -EINVAL; -ENOMEM, -ENOSPC. */
+int proc_loop_add_fd(proc_loop *loop, int fd, short events, proc_fd_handler *handler, void *ctx);
+
+/* After delay_ms, then every repeat_ms (0: just once); what was missed while the loop did not run is not made up for. Its id,
+ * more than 0. -EINVAL a negative time; -ENOMEM. */
+int proc_loop_add_timer(proc_loop *loop, int delay_ms, int repeat_ms, proc_timer_handler *handler, void *ctx);
+
+/* Calls handler in the loop after the signal came, once for any number of them. This is the one call that touches a
+ * disposition: it is given back when the signal is removed. -EINVAL: no signal, or one that cannot be caught; -EEXIST:
+ * added already; -EBUSY: by another loop; -ENOMEM. */
+int proc_loop_add_signal(proc_loop *loop, int signal, proc_signal_handler *handler, void *ctx);
+
+/* Each: 0, or -ENOENT: it is not in this loop. */
+int proc_loop_remove_child(proc_loop *loop, proc_child *child);
+int proc_loop_remove_channel(proc_loop *loop, proc_channel *channel);
+int proc_loop_remove_fd(proc_loop *loop, int fd);
+int proc_loop_remove_timer(proc_loop *loop, int id);
+int proc_loop_remove_signal(proc_loop *loop, int signal);
+
+/* Queue input for a child of this loop, by copy; close_after: then close its stdin. What the child does not read is dropped
+ * when it closes its stdin. On any error nothing was queued: -EAGAIN 1 MiB or more waits (then on_drain); -EPIPE nobody
+ * reads it any more; -EBADF it has no pipe, or it was closed; -ENOENT the child is not in this loop; -ENOMEM. */
+int proc_loop_write(proc_loop *loop, proc_child *child, const void *data, size_t size, bool close_after);
+
+/* exec and execFile that do not wait. A negative return: it never started, as for proc_exec, and handler is not called. Else
+ * handler is called exactly once, from the loop. input is copied. It does not die with this process by itself: see
+ * die_with_parent. */
+int proc_loop_exec(proc_loop *loop, const char *command, const proc_options *options, proc_result_handler *handler,
+                   void *ctx);
+int proc_loop_execfile(proc_loop *loop, const char *const argv[], const proc_options *options,
+                       proc_result_handler *handler, void *ctx);
 
 #ifdef __cplusplus
 }

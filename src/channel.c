@@ -38,13 +38,27 @@ static void alarm_driver(proc_channel *c)
     }
 }
 
-void channel_unlock(proc_channel *c)
+void channel_unlock_quietly(proc_channel *c)
 {
     if (c->sleepers > 0) {
         (void)pthread_cond_broadcast(&c->changed);
     }
     alarm_driver(c);
     (void)pthread_mutex_unlock(&c->lock);
+}
+
+static bool needs_attention(const proc_channel *c)
+{
+    return c->kept_count > 0 || inbox_has_part(&c->in) || outbox_can_send(&c->out) ||
+           (!c->told_end && (c->read_ended || c->error < 0));
+}
+
+void channel_unlock(proc_channel *c)
+{
+    if (c->observer != NULL && needs_attention(c)) {
+        c->observer->attention(c->observer);
+    }
+    channel_unlock_quietly(c);
 }
 
 static void least(int64_t *deadline, int64_t other)
@@ -62,7 +76,7 @@ int64_t channel_own_deadline(const proc_channel *c)
     return deadline;
 }
 
-static void check_deadlines(proc_channel *c)
+void channel_check_deadlines(proc_channel *c)
 {
     int64_t now = sys_now();
     if (!c->hello_came && c->hello_by <= now && !c->read_ended) {
@@ -92,14 +106,14 @@ static int sleep_on(proc_channel *c, int64_t deadline)
     return -err;
 }
 
-static int peer_exit_fd(const proc_channel *c)
+int channel_peer_exit_fd(const proc_channel *c)
 {
     return c->peer_exit_fd != NULL && !c->read_ended ? c->peer_exit_fd(c->peer) : -1;
 }
 
 static bool is_peer_gone(const proc_channel *c)
 {
-    struct pollfd exit = {.fd = peer_exit_fd(c), .events = POLLIN};
+    struct pollfd exit = {.fd = channel_peer_exit_fd(c), .events = POLLIN};
     return exit.fd >= 0 && sys_poll(&exit, 1, 0) > 0;
 }
 
@@ -110,7 +124,7 @@ static int drive(proc_channel *c, int64_t deadline)
     struct pollfd fds[COUNT] = {
         [READ] = {.fd = c->read_ended ? -1 : c->read_fd, .events = POLLIN},
         [WRITE] = {.fd = write ? c->write_fd : -1, .events = POLLOUT},
-        [EXIT] = {.fd = peer_exit_fd(c), .events = POLLIN},
+        [EXIT] = {.fd = channel_peer_exit_fd(c), .events = POLLIN},
     };
     int err = c->wake[0] < 0 ? sys_pipe(c->wake) : 0;
     if (err < 0) {
@@ -141,7 +155,7 @@ static int drive(proc_channel *c, int64_t deadline)
 
 int channel_wait(proc_channel *c, int64_t deadline)
 {
-    check_deadlines(c); /* also for those who only ever look */
+    channel_check_deadlines(c); /* also for those who only ever look */
     if (c->error < 0) {
         return 0;
     }
@@ -155,7 +169,7 @@ int channel_wait(proc_channel *c, int64_t deadline)
         return c->peer_gone ? 0 : -ETIMEDOUT;
     }
     int err = c->driving ? sleep_on(c, deadline) : drive(c, deadline);
-    check_deadlines(c);
+    channel_check_deadlines(c);
     return err == -ETIMEDOUT ? 0 : err; /* the caller looks once more, and is told the next time */
 }
 

@@ -40,6 +40,12 @@ typedef struct open_request { /* one that the other end waits for */
     size_t parts_waiting; /* of its reply, in the gated queue, which the last one must not overtake */
 } open_request;
 
+/* A loop. Attention: something has come, or waits to be sent; with the lock held, in any thread. */
+typedef struct channel_observer {
+    void (*attention)(struct channel_observer *o);
+    void (*leaving)(struct channel_observer *o); /* the channel is being freed */
+} channel_observer;
+
 struct proc_channel {
     pid_t owner;
     int read_fd, write_fd; /* may be the same */
@@ -47,6 +53,10 @@ struct proc_channel {
     int (*peer_exit_fd)(void *peer); /* a child's: the channel ends with it, even where others hold on to its end */
     void *peer;
     bool peer_gone;
+    channel_observer *observer; /* or NULL */
+    bool told_end;              /* by a loop, to the program */
+    bool refused;               /* post has said -EAGAIN, to a message of at least this size */
+    size_t refused_size;
     frame_limits limits;
     size_t high_water, backlog;
     int frame_ms, linger_ms;
@@ -100,6 +110,7 @@ hidden void channel_close(proc_channel *c, bool at_once); /* free, or what is le
 /* With the lock held: */
 hidden void channel_lock(proc_channel *c);
 hidden void channel_unlock(proc_channel *c);                /* wakes whoever may have something to do */
+hidden void channel_unlock_quietly(proc_channel *c);        /* the observer knows */
 hidden void channel_write(proc_channel *c);                 /* as far as it goes */
 hidden bool channel_read(proc_channel *c);                  /* once, and parses what came; false: nothing came */
 hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until there is something for recv */
@@ -112,6 +123,8 @@ hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
 hidden void channel_consume(proc_channel *c, const frame *f);
 hidden void channel_grant_ahead(proc_channel *c);
 hidden void channel_destroy(proc_channel *c);
+hidden void channel_check_deadlines(proc_channel *c);
+hidden int channel_peer_exit_fd(const proc_channel *c); /* -1: none */
 /* rpc.c: frames of requests. Not NULL: why the protocol does not allow it. */
 hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);
 hidden const char *rpc_take_reply(proc_channel *c, inbox_frame *f);
@@ -131,6 +144,9 @@ typedef enum message_kind { MESSAGE_PLAIN, MESSAGE_REQUEST, MESSAGE_PART, MESSAG
 hidden int message_check(const proc_message *message);
 hidden int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message);
 hidden int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind);
+/* The next of what is here, without a read: 0, -EAGAIN, or what recv says at the end. */
+hidden int message_take(proc_channel *c, proc_message *message);
+hidden bool message_has_room_again(const proc_channel *c); /* for one that post has refused */
 hidden void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_left);
 
 #endif

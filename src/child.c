@@ -395,6 +395,9 @@ void child_close_stream(proc_child *c, int stream)
         }
     }
     unlock(c);
+    if (c->observer != NULL && fd >= 0) {
+        c->observer->closing(c->observer, fd);
+    }
     sys_close(&fd);
 }
 
@@ -443,6 +446,9 @@ static void end_now(proc_child *c)
 /* The streams go last: an end of file on its stdin is an answer, and a child that is being killed should not act on it. */
 void child_destroy(proc_child *c)
 {
+    if (c->observer != NULL) {
+        c->observer->leaving(c->observer);
+    }
     lock(c);
     end_now(c);
     bool gone = c->reaped;
@@ -454,12 +460,16 @@ void child_destroy(proc_child *c)
     exitwatch_close(&c->watch);
     (void)pthread_cond_destroy(&c->reaped_now);
     (void)pthread_mutex_destroy(&c->lock);
+    free(c->input.data);
     free(c);
 }
 
 /* In a copy of the process: no lock, which may be held for ever, and nobody else's child is touched. */
 static void forget(proc_child *c)
 {
+    if (c->observer != NULL) {
+        c->observer->leaving(c->observer);
+    }
     for (int stream = 0; stream < 3; stream++) {
         int fd = c->streams[stream];
         for (int other = stream; other < 3; other++) {
@@ -471,6 +481,7 @@ static void forget(proc_child *c)
     }
     exitwatch_forget(&c->watch);
     proc_channel_free(c->channel);
+    free(c->input.data);
     free(c);
 }
 

@@ -10,6 +10,19 @@
 
 #include <pthread.h>
 
+/* A loop, that has to know what goes away. */
+typedef struct child_observer {
+    void (*closing)(struct child_observer *o, int fd); /* an end of ours, before it is closed */
+    void (*leaving)(struct child_observer *o);         /* the child is being freed */
+} child_observer;
+
+/* What a loop has been told to write and has not written; here, so that it survives a pause. */
+typedef struct child_input {
+    char *data;
+    size_t start, end, capacity;
+    bool close_after, drain_due, broken; /* broken: nobody reads it any more */
+} child_input;
+
 /* The streams belong to whoever uses each; all below the lock is guarded by it, and `owner` never changes. */
 struct proc_child {
     pid_t owner; /* the process that started it: in a copy made by fork the handle is dead */
@@ -21,7 +34,10 @@ struct proc_child {
     int64_t started;
     int streams[3]; /* the parent's ends; -1. A terminal stands in several */
     bool is_terminal[3];
-    proc_channel *channel; /* or NULL */
+    proc_channel *channel;    /* or NULL */
+    child_observer *observer; /* or NULL */
+    child_input input;
+    bool told_exit, told_close; /* by a loop, to the program */
 
     pthread_mutex_t lock;
     exitwatch watch;

@@ -179,6 +179,21 @@ static bool is_plain(const proc_message *message)
     return (message->flags & ~(uint32_t)PROC_FDS_LOST) == 0;
 }
 
+/* A loop tells when there is room for the smallest of those that were refused. */
+static void note_refusal(proc_channel *c, const proc_message *message)
+{
+    if (!c->refused || message->size < c->refused_size) {
+        c->refused_size = message->size;
+    }
+    c->refused = true;
+}
+
+bool message_has_room_again(const proc_channel *c)
+{
+    const proc_message refused = {.size = c->refused_size};
+    return c->refused && !c->write_ended && c->hello_came && message_has_room(c, &refused);
+}
+
 int proc_channel_post(proc_channel *channel, const proc_message *message)
 {
     int err = message_check(message);
@@ -190,6 +205,7 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
     err = message_admit(channel, message, false);
     if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN)) {
         err = -EAGAIN;
+        note_refusal(channel, message);
     }
     if (err == 0) {
         frame f = {.kind = FRAME_MESSAGE};
@@ -311,22 +327,28 @@ void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_lef
     }
 }
 
-static int receive_message(proc_channel *c, proc_message *message, int64_t deadline)
+int message_take(proc_channel *c, proc_message *message)
 {
     channel_drop_frame(&c->current);
+    channel_parse(c, true);
+    if (c->kept_count > 0) {
+        channel_take_kept(c, &c->current);
+        message_fill(message, &c->current, rpc_time_left(c, &c->current.header));
+        channel_tell(c);
+        return 0;
+    }
+    if (c->error < 0) {
+        return c->error;
+    }
+    return c->read_ended || (c->peer_shut && c->own_awaited == 0) ? -EPIPE : -EAGAIN;
+}
+
+static int receive_message(proc_channel *c, proc_message *message, int64_t deadline)
+{
     for (;;) {
-        channel_parse(c, true);
-        if (c->kept_count > 0) {
-            channel_take_kept(c, &c->current);
-            message_fill(message, &c->current, rpc_time_left(c, &c->current.header));
-            channel_tell(c);
-            return 0;
-        }
-        if (c->error < 0) {
-            return c->error;
-        }
-        if (c->read_ended || (c->peer_shut && c->own_awaited == 0)) {
-            return -EPIPE;
+        int taken = message_take(c, message);
+        if (taken != -EAGAIN) {
+            return taken;
         }
         channel_write(c);
         if (!channel_read(c)) {

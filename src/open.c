@@ -170,6 +170,9 @@ void channel_close(proc_channel *channel, bool at_once)
         return;
     }
     int cancel = sys_hold_cancel();
+    if (channel->observer != NULL) {
+        channel->observer->leaving(channel->observer);
+    }
     if (channel_is_ours(channel)) {
         (void)proc_channel_flush(channel, at_once ? 0 : channel->linger_ms);
         close_ends(channel);

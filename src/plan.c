@@ -334,14 +334,14 @@ static void plan_rights(plan *p, const proc_options *options)
     p->launch.keep_signals = options->keep_signals;
 }
 
-static void plan_group(plan *p, bool run, const proc_options *options)
+static void plan_group(plan *p, const plan_program *program, const proc_options *options)
 {
-    proc_group group = options_group(options, run);
+    proc_group group = options_group(options, program->run);
     p->own_group = group != PROC_GROUP_SHARED;
     p->launch.new_group = group == PROC_GROUP_OWN;
     p->launch.new_session = group == PROC_GROUP_SESSION;
     /* A call that blocks until the child has ended may ask for this by itself: its thread cannot end first. */
-    bool by_itself = run && !options->detached && sys_can_die_with_parent;
+    bool by_itself = program->run && !program->later && !options->detached && sys_can_die_with_parent;
     p->launch.die_with_parent = options->die_with_parent || by_itself;
     p->launch.die_if_possible = !options->die_with_parent;
 }
@@ -360,7 +360,7 @@ int plan_make(plan *p, const plan_program *program, const proc_options *options,
         .terminal = {.master = -1, .slave = -1},
     };
     plan_rights(p, options);
-    plan_group(p, program->run, options);
+    plan_group(p, program, options);
     if (!program->call) {
         err = plan_environment(p, options_fork(program, options), options, error);
         if (err == 0) {

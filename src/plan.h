@@ -17,6 +17,7 @@ typedef struct plan_program {
     const char *const *argv;
     bool run;   /* exec, execfile: their defaults of stdio and group, and options->input */
     bool shell; /* exec */
+    bool later; /* in a loop: nobody blocks until it has ended */
     bool fork;  /* with a channel, whether options have one or not */
     bool call;  /* of entry, instead of a program */
     proc_entry *entry;

@@ -285,7 +285,7 @@ static void options_that_make_no_sense_are_refused_by_name(void **state)
         {{.out.kind = PROC_MERGE}, -EINVAL, "out"},
         {{.reserved = {0, 0, 0, 1}}, -EINVAL, "reserved"},
         {{.detached = true, .die_with_parent = true}, -EINVAL, "die_with_parent"},
-        {{.channel = (const proc_channel_options *)&null}, -ENOTSUP, "channel"},
+        {{.channel = (const proc_channel_options *)&null}, -EINVAL, "channel"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
