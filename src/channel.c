@@ -13,17 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-bool channel_is_ours(const proc_channel *c)
-{
-    return c != NULL && c->owner == getpid();
-}
-
 /* ---- lock and wait ---- */
-
-void channel_lock(proc_channel *c)
-{
-    (void)pthread_mutex_lock(&c->lock);
-}
 
 /*
  * The driver polls for what there was to do when it began, and does not see what another thread has read. One byte at a
@@ -31,10 +21,11 @@ void channel_lock(proc_channel *c)
  */
 static void alarm_driver(proc_channel *c)
 {
-    bool write = !c->write_ended && outbox_can_send(&c->out);
-    if (c->driving && !c->woken && (c->news || write)) {
+    if (c->driving && !c->woken && (c->news || (!c->write_ended && outbox_can_send(&c->out)))) {
+        int cancel = sys_hold_cancel();
         c->woken = true;
         (void)sys_write(c->wake[1], "", 1);
+        sys_release_cancel(cancel);
     }
 }
 
@@ -78,6 +69,9 @@ int64_t channel_own_deadline(const proc_channel *c)
 
 void channel_check_deadlines(proc_channel *c)
 {
+    if (channel_own_deadline(c) == SYS_NEVER) {
+        return;
+    }
     int64_t now = sys_now();
     if (!c->hello_came && c->hello_by <= now && !c->read_ended) {
         channel_fail(c, -EPROTO, "the other end did not say HELLO in time");
@@ -142,6 +136,7 @@ static int drive(proc_channel *c, int64_t deadline)
     (void)pthread_mutex_lock(&c->lock);
     c->driving = false;
     c->peer_gone = c->peer_gone || (ready > 0 && fds[EXIT].revents != 0);
+    c->drained = c->drained && !c->peer_gone && (ready <= 0 || fds[READ].revents == 0);
     if (c->woken) {
         char byte;
         c->woken = false;
@@ -166,7 +161,9 @@ int channel_wait(proc_channel *c, int64_t deadline)
     }
     if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
         c->peer_gone = is_peer_gone(c);
-        return c->peer_gone ? 0 : -ETIMEDOUT;
+        bool look = c->drained || c->peer_gone;
+        c->drained = false;
+        return look ? 0 : -ETIMEDOUT;
     }
     int err = c->driving ? sleep_on(c, deadline) : drive(c, deadline);
     channel_check_deadlines(c);
@@ -175,10 +172,12 @@ int channel_wait(proc_channel *c, int64_t deadline)
 
 /* ---- failing ---- */
 
-void channel_drop_frame(inbox_frame *f)
+void channel_drop_frame(proc_channel *c, inbox_frame *f)
 {
-    fd_batch_free(f->batch);
-    slab_release(f->slab);
+    if (f->batch != NULL) {
+        fd_batch_free(f->batch);
+    }
+    inbox_return(&c->in, f->slab);
     f->batch = NULL;
     f->slab = NULL;
 }
@@ -271,7 +270,7 @@ static void write_queued(proc_channel *c)
     while (!c->write_ended && c->retry_at == SYS_NEVER && outbox_next(&c->out, c->granted, &batch)) {
         ssize_t put = send_batch(c, &batch);
         if (put >= 0) {
-            outbox_sent(&c->out, (size_t)put, true);
+            outbox_sent(&c->out, &batch, (size_t)put);
             c->told = batch.begins ? c->granted : c->told;
             c->pinged = c->pinged && c->told != c->received; /* one answer for one question */
         } else if (is_passing(c, put)) {
@@ -308,6 +307,9 @@ static ssize_t read_bytes(proc_channel *c, unsigned char *at, size_t room)
     if (!c->read_socket) {
         return socket_receive_pipe(c->read_fd, at, room);
     }
+    if (c->refuses_fds) {
+        return socket_receive(c->read_fd, at, room, NULL);
+    }
     socket_fds fds;
     ssize_t got = socket_receive(c->read_fd, at, room, &fds);
     if (got >= 0 && (fds.count > 0 || fds.lost) && inbox_add_fds(&c->in, fds.fds, fds.count, fds.lost) < 0) {
@@ -320,7 +322,7 @@ bool channel_read(proc_channel *c)
 {
     unsigned char *at;
     size_t room;
-    if (c->read_ended) {
+    if (c->read_ended || c->drained) {
         return false;
     }
     int err = inbox_space(&c->in, &at, &room);
@@ -338,6 +340,7 @@ bool channel_read(proc_channel *c)
         return true;
     }
     inbox_add(&c->in, (size_t)got);
+    c->drained = (size_t)got < room;
     return true;
 }
 
@@ -425,13 +428,14 @@ void channel_parse(proc_channel *c, bool one)
 {
     bool progress = false;
     int more = 1;
-    while (c->error == 0 && !(one && c->kept_count > 0)) {
+    const bool direct = c->wants_next;
+    while (c->error == 0 && !(one && (c->kept_count > 0 || (direct && !c->wants_next)))) {
         inbox_frame f = {.slab = NULL};
         const char *why = NULL;
         more = inbox_next(&c->in, &c->limits, &f, &why);
         if (more > 0) {
             why = dispatch(c, &f);
-            channel_drop_frame(&f);
+            channel_drop_frame(c, &f);
             progress = true;
         }
         if (why != NULL) {
@@ -441,6 +445,7 @@ void channel_parse(proc_channel *c, bool one)
             break;
         }
     }
+    c->wants_next = false;
     if (more == 0 && c->read_ended) {
         rpc_end(c); /* a frame that was cut off is none */
     }
@@ -472,6 +477,14 @@ static bool grow_kept(proc_channel *c)
 
 void channel_keep(proc_channel *c, inbox_frame *f)
 {
+    if (c->wants_next) {
+        c->wants_next = false;
+        c->current = *f;
+        channel_consume(c, &f->header);
+        f->slab = NULL;
+        f->batch = NULL;
+        return;
+    }
     if (c->kept_count == c->kept_capacity && !grow_kept(c)) {
         channel_fail(c, -ENOMEM, "out of memory");
         return;
@@ -493,7 +506,7 @@ void channel_take_kept(proc_channel *c, inbox_frame *f)
 
 int64_t channel_deadline(int timeout_ms)
 {
-    return timeout_ms == 0 ? 0 : sys_deadline(sys_now(), timeout_ms);
+    return timeout_ms == 0 ? 0 : timeout_ms < 0 ? SYS_NEVER : sys_deadline(sys_now(), timeout_ms);
 }
 
 int channel_await_other_end(proc_channel *c, int64_t deadline)
@@ -509,6 +522,11 @@ int channel_await_other_end(proc_channel *c, int64_t deadline)
         return 0;
     }
     return channel_wait(c, deadline);
+}
+
+bool channel_has_to_tell(const proc_channel *c)
+{
+    return is_ack_due(c);
 }
 
 void channel_tell(proc_channel *c)

@@ -6,6 +6,7 @@
 #define CHANNEL_H
 
 #include "inbox.h"
+#include "os/sys.h"
 #include "outbox.h"
 
 #include <pthread.h>
@@ -50,6 +51,7 @@ struct proc_channel {
     pid_t owner;
     int read_fd, write_fd; /* may be the same */
     bool read_socket, write_socket;
+    bool refuses_fds;                /* the kernel does: none can come */
     int (*peer_exit_fd)(void *peer); /* a child's: the channel ends with it, even where others hold on to its end */
     void *peer;
     bool peer_gone;
@@ -71,6 +73,7 @@ struct proc_channel {
     int error; /* sticky: the other end broke the protocol, or memory ran out in the middle of a frame */
     const char *why;
     bool read_ended;      /* nothing more comes */
+    bool drained;         /* the last read took all that there was: poll tells when there is more */
     bool write_ended;     /* nothing more goes */
     bool peer_shut, shut; /* END came, END went */
 
@@ -85,6 +88,7 @@ struct proc_channel {
     inbox_frame *kept;
     size_t kept_first, kept_count, kept_capacity, kept_bytes;
     inbox_frame current;                        /* what recv handed out last */
+    bool wants_next;                            /* recv does: it is empty, and the next need not be kept first */
     uint32_t received, consumed, granted, told; /* wire bytes of gated frames, modulo 2^32 */
     bool pinged;                                /* the other end is stuck: tell it as soon as all is consumed */
     bool pong_due, ping_out;
@@ -99,7 +103,10 @@ struct proc_channel {
 
 hidden int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_channel_options *options);
 hidden int channel_check_options(const proc_channel_options *options);
-hidden bool channel_is_ours(const proc_channel *c);
+static inline bool channel_is_ours(const proc_channel *c)
+{
+    return c != NULL && c->owner == sys_own_pid();
+}
 hidden bool channel_is_possible(int fd); /* a stream socket that is open */
 /* Ends when that descriptor tells so and all is read that came before. */
 hidden void channel_follow(proc_channel *c, int (*exit_fd)(void *peer), void *peer);
@@ -108,7 +115,10 @@ hidden void channel_adopt(proc_channel *c, int fd);
 hidden void channel_close(proc_channel *c, bool at_once); /* free, or what is left of it where nobody reads any more */
 
 /* With the lock held: */
-hidden void channel_lock(proc_channel *c);
+static inline void channel_lock(proc_channel *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+}
 hidden void channel_unlock(proc_channel *c);                /* wakes whoever may have something to do */
 hidden void channel_unlock_quietly(proc_channel *c);        /* the observer knows */
 hidden void channel_write(proc_channel *c);                 /* as far as it goes */
@@ -117,7 +127,7 @@ hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until ther
 hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or -ETIMEDOUT, or another failure */
 hidden void channel_fail(proc_channel *c, int error, const char *why);
 hidden int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds);
-hidden void channel_drop_frame(inbox_frame *f);
+hidden void channel_drop_frame(proc_channel *c, inbox_frame *f);
 hidden void channel_keep(proc_channel *c, inbox_frame *f);
 hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
 hidden void channel_consume(proc_channel *c, const frame *f);
@@ -135,6 +145,7 @@ hidden int64_t channel_deadline(int timeout_ms);
 hidden int64_t channel_own_deadline(const proc_channel *c);
 /* For those who wait for something else than a message: what comes is kept, up to the backlog; past it -EDEADLK. */
 hidden int channel_await_other_end(proc_channel *c, int64_t deadline);
+hidden bool channel_has_to_tell(const proc_channel *c);
 hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough */
 hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);
 

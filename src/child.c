@@ -14,7 +14,7 @@
 
 bool child_is_ours(const proc_child *c)
 {
-    return c != NULL && c->owner == getpid();
+    return c != NULL && c->owner == sys_own_pid();
 }
 
 /* ---- the end, under the lock ---- */

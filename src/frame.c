@@ -13,14 +13,9 @@ static uint16_t get16(const unsigned char *bytes)
     return (uint16_t)(bytes[0] | bytes[1] << 8);
 }
 
-static uint32_t get32(const unsigned char *bytes)
-{
-    return get16(bytes) | (uint32_t)get16(bytes + 2) << 16;
-}
-
 static uint64_t get64(const unsigned char *bytes)
 {
-    return get32(bytes) | (uint64_t)get32(bytes + 4) << 32;
+    return frame_get32(bytes) | (uint64_t)frame_get32(bytes + 4) << 32;
 }
 
 static void put16(unsigned char *bytes, uint16_t value)
@@ -29,16 +24,10 @@ static void put16(unsigned char *bytes, uint16_t value)
     bytes[1] = (unsigned char)(value >> 8);
 }
 
-static void put32(unsigned char *bytes, uint32_t value)
-{
-    put16(bytes, (uint16_t)value);
-    put16(bytes + 2, (uint16_t)(value >> 16));
-}
-
 static void put64(unsigned char *bytes, uint64_t value)
 {
-    put32(bytes, (uint32_t)value);
-    put32(bytes + 4, (uint32_t)(value >> 32));
+    frame_put32(bytes, (uint32_t)value);
+    frame_put32(bytes + 4, (uint32_t)(value >> 32));
 }
 
 /* ---- the header ---- */
@@ -69,15 +58,15 @@ static const kind_rule kind_rules[FRAME_KINDS] = {
 
 void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER_SIZE])
 {
-    put32(bytes, f->size);
+    frame_put32(bytes, f->size);
     bytes[4] = f->kind;
     bytes[5] = f->flags;
     bytes[6] = f->fd_count;
     bytes[7] = FRAME_MAGIC;
-    put32(bytes + 8, f->id);
-    put32(bytes + 12, f->type);
-    put32(bytes + 16, f->timeout_ms);
-    put32(bytes + 20, f->ack);
+    frame_put32(bytes + 8, f->id);
+    frame_put32(bytes + 12, f->type);
+    frame_put32(bytes + 16, f->timeout_ms);
+    frame_put32(bytes + 20, f->ack);
 }
 
 static const char *check_known(const frame *f, const kind_rule *rule, const frame_limits *limits)
@@ -106,14 +95,14 @@ static const char *check_known(const frame *f, const kind_rule *rule, const fram
 const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits)
 {
     *f = (frame){
-        .size = get32(bytes),
+        .size = frame_get32(bytes),
         .kind = bytes[4],
         .flags = bytes[5],
         .fd_count = bytes[6],
-        .id = get32(bytes + 8),
-        .type = get32(bytes + 12),
-        .timeout_ms = get32(bytes + 16),
-        .ack = get32(bytes + 20),
+        .id = frame_get32(bytes + 8),
+        .type = frame_get32(bytes + 12),
+        .timeout_ms = frame_get32(bytes + 16),
+        .ack = frame_get32(bytes + 20),
     };
     if (bytes[7] != FRAME_MAGIC) {
         return "no frame where one should begin";
@@ -130,20 +119,14 @@ const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE],
     return f->fd_count != 0 ? "descriptors with an unknown kind of frame" : NULL;
 }
 
-bool frame_is_gated(const frame *f)
-{
-    return f->kind == FRAME_MESSAGE || f->kind == FRAME_REQUEST ||
-           (f->kind == FRAME_REPLY && (f->flags & FRAME_MORE) != 0);
-}
-
 /* ---- HELLO ---- */
 
 size_t frame_encode_hello(const frame_hello *hello, unsigned char bytes[FRAME_HELLO_SIZE])
 {
     put16(bytes, hello->protocol_min);
     put16(bytes + 2, hello->protocol_max);
-    put32(bytes + 4, hello->max_size);
-    put32(bytes + 8, hello->window);
+    frame_put32(bytes + 4, hello->max_size);
+    frame_put32(bytes + 8, hello->window);
     put16(bytes + 12, hello->max_requests);
     bytes[14] = hello->max_fds;
     bytes[15] = 0;
@@ -162,8 +145,8 @@ const char *frame_decode_hello(frame_hello *hello, const unsigned char *bytes, s
     *hello = (frame_hello){
         .protocol_min = get16(bytes),
         .protocol_max = get16(bytes + 2),
-        .max_size = get32(bytes + 4),
-        .window = get32(bytes + 8),
+        .max_size = frame_get32(bytes + 4),
+        .window = frame_get32(bytes + 8),
         .max_requests = get16(bytes + 12),
         .max_fds = bytes[14],
         .features = get64(bytes + 16),

@@ -12,6 +12,7 @@ enum {
     FRAME_ALIGNMENT = 8,    /* of header and payload in the stream */
     FRAME_HELLO_SIZE = 256, /* most bytes in the payload of a HELLO or a GOAWAY */
     FRAME_NAME_SIZE = 64,
+    FRAME_ACK_OFFSET = 20,
     FRAME_PROTOCOL = 1, /* the version that this end speaks */
     FRAME_MAGIC = 0xC7,
     FRAME_HELLO_TYPE = 0x31435250 /* "PRC1" */
@@ -67,8 +68,41 @@ static inline size_t frame_padded(size_t size)
 hidden void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER_SIZE]);
 /* NULL, or why the bytes are no header that this end may be sent. */
 hidden const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits);
+/* In one expression, which compilers make one load, or one store, of. */
+static inline uint32_t frame_get32(const unsigned char *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+static inline void frame_put32(unsigned char *bytes, uint32_t value)
+{
+    bytes[0] = (unsigned char)value;
+    bytes[1] = (unsigned char)(value >> 8);
+    bytes[2] = (unsigned char)(value >> 16);
+    bytes[3] = (unsigned char)(value >> 24);
+}
+
+/* Of a header that this end has encoded: size, kind, flags, fd_count and id, without a check. */
+static inline void frame_read_own(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE])
+{
+    f->size = frame_get32(bytes);
+    f->kind = bytes[4];
+    f->flags = bytes[5];
+    f->fd_count = bytes[6];
+    f->id = frame_get32(bytes + 8);
+}
+
+static inline void frame_set_ack(unsigned char bytes[FRAME_HEADER_SIZE], uint32_t ack)
+{
+    frame_put32(bytes + FRAME_ACK_OFFSET, ack);
+}
+
 /* Does it count against the window, and is it held back by it? */
-hidden bool frame_is_gated(const frame *f);
+static inline bool frame_is_gated(const frame *f)
+{
+    return f->kind == FRAME_MESSAGE || f->kind == FRAME_REQUEST ||
+           (f->kind == FRAME_REPLY && (f->flags & FRAME_MORE) != 0);
+}
 
 hidden size_t frame_encode_hello(const frame_hello *hello, unsigned char bytes[FRAME_HELLO_SIZE]); /* its size */
 hidden const char *frame_decode_hello(frame_hello *hello, const unsigned char *bytes, size_t size);

@@ -18,11 +18,6 @@ void inbox_init(inbox *in)
 
 /* ---- slabs ---- */
 
-void slab_hold(slab *s)
-{
-    (void)atomic_fetch_add_explicit(&s->holders, 1, memory_order_relaxed);
-}
-
 void slab_release(slab *s)
 {
     if (s != NULL && atomic_fetch_sub_explicit(&s->holders, 1, memory_order_acq_rel) == 1) {
@@ -41,6 +36,7 @@ static slab *new_slab(inbox *in, size_t capacity)
     if (s != NULL) {
         atomic_init(&s->holders, 1);
         s->kind = OWNER_SLAB;
+        s->lent = 0;
         s->capacity = capacity;
     }
     return s;
@@ -48,7 +44,34 @@ static slab *new_slab(inbox *in, size_t capacity)
 
 static bool is_ours_alone(slab *s)
 {
-    return atomic_load_explicit(&s->holders, memory_order_acquire) == 1;
+    return s->lent == 0 && atomic_load_explicit(&s->holders, memory_order_acquire) == 1;
+}
+
+/* One that is no longer read into goes when nobody looks at it any more, or serves again. */
+static void settle_slab(inbox *in, slab *s)
+{
+    if (s == NULL || s == in->slab || s->lent > 0) {
+        return;
+    }
+    if (in->spare == NULL && s->capacity == SLAB_SIZE && is_ours_alone(s)) {
+        in->spare = s;
+    } else {
+        slab_release(s);
+    }
+}
+
+void inbox_return(inbox *in, slab *s)
+{
+    if (s != NULL) {
+        s->lent--;
+        settle_slab(in, s);
+    }
+}
+
+void inbox_give_away(inbox *in, slab *s)
+{
+    (void)atomic_fetch_add_explicit(&s->holders, 1, memory_order_relaxed);
+    inbox_return(in, s);
 }
 
 /* The slab is left to those who still look at it; if that is nobody, it serves again. */
@@ -56,11 +79,7 @@ static void leave_slab(inbox *in)
 {
     slab *old = in->slab;
     in->slab = NULL;
-    if (old != NULL && in->spare == NULL && old->capacity == SLAB_SIZE && is_ours_alone(old)) {
-        in->spare = old;
-    } else {
-        slab_release(old);
-    }
+    settle_slab(in, old);
 }
 
 /* How large the slab has to be for the frame that has begun. */
@@ -71,17 +90,43 @@ static size_t wanted_capacity(const inbox *in)
     return doubled + LEAST_SLAB_ROOM > SLAB_SIZE ? doubled + LEAST_SLAB_ROOM : SLAB_SIZE;
 }
 
+static void tell_space(const inbox *in, unsigned char **at, size_t *room)
+{
+    *at = in->slab->data + in->end;
+    *room = in->slab->capacity - in->end;
+}
+
+/* A large frame alone: where realloc moves pages, nothing is copied. */
+static int grow_slab(inbox *in, size_t capacity, unsigned char **at, size_t *room)
+{
+    size_t have = in->end - in->start;
+    memmove(in->slab->data, in->slab->data + in->start, have);
+    in->start = 0;
+    in->end = have;
+    slab *larger = realloc(in->slab, sizeof *larger + capacity);
+    if (larger == NULL) {
+        return -ENOMEM;
+    }
+    larger->capacity = capacity;
+    in->slab = larger;
+    tell_space(in, at, room);
+    return 0;
+}
+
 int inbox_space(inbox *in, unsigned char **at, size_t *room)
 {
     if (in->slab != NULL && in->start == in->end && is_ours_alone(in->slab) && in->slab->capacity == SLAB_SIZE) {
         in->start = in->end = 0;
     }
     if (in->slab == NULL || in->slab->capacity - in->end < LEAST_SLAB_ROOM) {
-        slab *next = new_slab(in, wanted_capacity(in));
+        size_t have = in->end - in->start, capacity = wanted_capacity(in);
+        if (capacity > SLAB_SIZE && in->slab != NULL && is_ours_alone(in->slab)) {
+            return grow_slab(in, capacity, at, room);
+        }
+        slab *next = new_slab(in, capacity);
         if (next == NULL) {
             return -ENOMEM;
         }
-        size_t have = in->end - in->start;
         if (have > 0) {
             memcpy(next->data, in->slab->data + in->start, have);
         }
@@ -90,8 +135,7 @@ int inbox_space(inbox *in, unsigned char **at, size_t *room)
         in->start = 0;
         in->end = have;
     }
-    *at = in->slab->data + in->end;
-    *room = in->slab->capacity - in->end;
+    tell_space(in, at, room);
     return 0;
 }
 
@@ -212,6 +256,6 @@ int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char
     in->start += size;
     f->payload = header + FRAME_HEADER_SIZE;
     f->slab = in->slab;
-    slab_hold(f->slab);
+    f->slab->lent++;
     return 1;
 }

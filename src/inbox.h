@@ -18,10 +18,11 @@ typedef enum owner_kind {
     OWNER_GIVEN_FDS /* of a reply, the caller's, with its slab */
 } owner_kind;
 
-/* Shared by the inbox, what it has handed out, and replies that may outlive the channel. */
+/* Shared by the inbox, the frames that it has handed out, and replies that may outlive the channel. */
 typedef struct slab {
     owner_kind kind;
-    atomic_uint holders;
+    atomic_uint holders; /* replies that are the program's; one more for the inbox and its frames together */
+    size_t lent;         /* frames; only the inbox's own thread, or whoever has its lock, counts them */
     size_t capacity;
     _Alignas(FRAME_ALIGNMENT) unsigned char data[];
 } slab;
@@ -60,7 +61,10 @@ hidden int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost);
 hidden int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why);
 hidden bool inbox_has_part(const inbox *in); /* a frame has begun to arrive */
 
-hidden void slab_hold(slab *s);
+/* What a frame had of a slab is given back. NULL will do. */
+hidden void inbox_return(inbox *in, slab *s);
+/* ... or goes to the program, with a reply: it ends with slab_release, in any thread. */
+hidden void inbox_give_away(inbox *in, slab *s);
 hidden void slab_release(slab *s);
 hidden void fd_batch_free(fd_batch *b); /* closes what was not taken (-1) */
 

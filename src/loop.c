@@ -21,7 +21,7 @@ struct loop_port {
 
 bool loop_is_ours(const proc_loop *loop)
 {
-    return loop != NULL && loop->owner == getpid();
+    return loop != NULL && loop->owner == sys_own_pid();
 }
 
 int loop_check(const proc_loop *loop)
@@ -273,7 +273,9 @@ void loop_attend(loop_member *m)
     m->next_queued = atomic_load(&loop->queue);
     while (!atomic_compare_exchange_weak(&loop->queue, &m->next_queued, m)) {
     }
+    int cancel = sys_hold_cancel();
     loop_wake(loop);
+    sys_release_cancel(cancel);
 }
 
 static void attend_queued(proc_loop *loop)
@@ -421,7 +423,7 @@ int proc_loop_new(proc_loop **loop)
     if (made == NULL) {
         return -ENOMEM;
     }
-    made->owner = getpid();
+    made->owner = sys_own_pid();
     made->wake[0] = made->wake[1] = -1;
     atomic_init(&made->idle, true);
     int cancel = sys_hold_cancel();

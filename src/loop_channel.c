@@ -140,7 +140,7 @@ static bool hand_out_messages(loop_channel *l, int most)
             return false;
         }
         channel_lock(l->channel);
-        channel_drop_frame(&l->channel->current);
+        channel_drop_frame(l->channel, &l->channel->current);
         channel_unlock_quietly(l->channel);
     }
     loop_attend(&l->member);
@@ -188,6 +188,7 @@ static void channel_ready(loop_source *s, short revents)
     loop_channel *l = (loop_channel *)s->member;
     if ((revents & ~POLLOUT) != 0) {
         channel_lock(l->channel);
+        l->channel->drained = false;
         (void)channel_read(l->channel);
         channel_unlock_quietly(l->channel);
     }
@@ -205,8 +206,10 @@ static void drain_peer(loop_channel *l)
 {
     proc_channel *c = l->channel;
     channel_lock(c);
+    c->drained = false;
     for (int reads = 0; reads < LAST_READS && channel_read(c); reads++) {
         channel_parse(c, false);
+        c->drained = false;
     }
     c->peer_gone = c->read_ended = c->write_ended = true;
     channel_unlock_quietly(c);

@@ -200,7 +200,8 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
     if (!channel_is_ours(channel) || err < 0 || !is_plain(message)) {
         return -EINVAL;
     }
-    int cancel = sys_hold_cancel();
+    bool calls = message->size >= LARGE_MESSAGE || message->fd_count > 0; /* the system, that is */
+    int cancel = calls ? sys_hold_cancel() : 0;
     channel_lock(channel);
     err = message_admit(channel, message, false);
     if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN)) {
@@ -212,7 +213,9 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
         err = message_queue(channel, OUTBOX_GATED, &f, message);
     }
     channel_unlock(channel);
-    sys_release_cancel(cancel);
+    if (calls) {
+        sys_release_cancel(cancel);
+    }
     return err;
 }
 
@@ -329,12 +332,14 @@ void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_lef
 
 int message_take(proc_channel *c, proc_message *message)
 {
-    channel_drop_frame(&c->current);
+    channel_drop_frame(c, &c->current);
+    c->wants_next = c->kept_count == 0;
     channel_parse(c, true);
-    if (c->kept_count > 0) {
+    if (c->current.slab == NULL && c->kept_count > 0) {
         channel_take_kept(c, &c->current);
+    }
+    if (c->current.slab != NULL) {
         message_fill(message, &c->current, rpc_time_left(c, &c->current.header));
-        channel_tell(c);
         return 0;
     }
     if (c->error < 0) {
@@ -347,6 +352,9 @@ static int receive_message(proc_channel *c, proc_message *message, int64_t deadl
 {
     for (;;) {
         int taken = message_take(c, message);
+        if (taken == 0) {
+            channel_tell(c);
+        }
         if (taken != -EAGAIN) {
             return taken;
         }
@@ -369,11 +377,19 @@ int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_
     if (!channel_is_ours(channel) || timeout_ms < PROC_FOREVER) {
         return -EINVAL;
     }
-    int cancel = sys_hold_cancel();
     channel_lock(channel);
-    int err = receive_message(channel, message, channel_deadline(timeout_ms));
+    /* Most often it is here already, and all that is left to do is no system call. */
+    int err = channel->current.batch == NULL ? message_take(channel, message) : -EAGAIN;
+    if (err != 0 || channel_has_to_tell(channel)) {
+        int cancel = sys_hold_cancel();
+        if (err == -EAGAIN) {
+            err = receive_message(channel, message, channel_deadline(timeout_ms));
+        } else {
+            channel_tell(channel);
+        }
+        sys_release_cancel(cancel);
+    }
     channel_unlock(channel);
-    sys_release_cancel(cancel);
     return err;
 }
 

@@ -68,12 +68,12 @@ static int init_lock(proc_channel *c)
 static void discard(proc_channel *c)
 {
     for (size_t i = 0; i < c->kept_count; i++) {
-        channel_drop_frame(&c->kept[(c->kept_first + i) & (c->kept_capacity - 1)]);
+        channel_drop_frame(c, &c->kept[(c->kept_first + i) & (c->kept_capacity - 1)]);
     }
     for (size_t i = 0; i < c->own_capacity; i++) {
-        channel_drop_frame(&c->own[i].reply);
+        channel_drop_frame(c, &c->own[i].reply);
     }
-    channel_drop_frame(&c->current);
+    channel_drop_frame(c, &c->current);
     free(c->kept);
     free(c->own);
     outbox_free(&c->out);
@@ -102,7 +102,7 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
         free(c);
         return err;
     }
-    c->owner = getpid();
+    c->owner = sys_own_pid();
     c->read_fd = read_fd;
     c->write_fd = write_fd;
     c->read_socket = socket_is_one(read_fd);
@@ -126,7 +126,7 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
         return err;
     }
     if (c->limits.max_fds == 0 && c->read_socket) {
-        socket_refuse_fds(read_fd);
+        c->refuses_fds = socket_refuse_fds(read_fd);
     }
     channel_write(c);
     *channel = c;
@@ -154,7 +154,7 @@ void channel_follow(proc_channel *c, int (*exit_fd)(void *peer), void *peer)
 
 void channel_adopt(proc_channel *c, int fd)
 {
-    c->owner = getpid();
+    c->owner = sys_own_pid();
     c->read_fd = c->write_fd = fd;
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }

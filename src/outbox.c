@@ -11,10 +11,9 @@
 
 enum {
     FIRST_QUEUE = 4096,
-    KEPT_QUEUE = 1024 * 1024,                 /* a queue that was larger gives its memory back when it is empty */
-    MOST_AT_ONCE = 64 * 1024,                 /* what is looked at for one call: most sockets take no more */
-    MOST_WITH_FDS = 4096 + FRAME_HEADER_SIZE, /* some systems refuse descriptors with more */
-    ACK_OFFSET = 20
+    KEPT_QUEUE = 2 * 1024 * 1024,            /* a queue that was larger gives its memory back when it is empty */
+    MOST_AT_ONCE = 64 * 1024,                /* what is looked at for one call: most sockets take no more */
+    MOST_WITH_FDS = 4096 + FRAME_HEADER_SIZE /* some systems refuse descriptors with more */
 };
 
 struct outbox_fds {
@@ -61,12 +60,6 @@ static size_t wire_size(const frame *f)
     return FRAME_HEADER_SIZE + frame_padded(f->size);
 }
 
-static void read_header(const unsigned char *at, frame *f)
-{
-    static const frame_limits none = {.max_size = UINT32_MAX, .max_fds = UINT8_MAX};
-    (void)frame_decode(f, at, &none); /* we wrote it */
-}
-
 static bool carries(const frame *f)
 {
     return f->kind == FRAME_MESSAGE || f->kind == FRAME_REQUEST || f->kind == FRAME_REPLY || f->kind == FRAME_ERROR;
@@ -88,7 +81,7 @@ static int reserve(outbox_queue *q, size_t size)
     if (q->capacity - q->end >= size) {
         return 0;
     }
-    if (q->start > 0) {
+    if (q->start >= q->end - q->start) { /* never more than what has been sent since: moving stays cheap */
         memmove(q->data, q->data + q->start, q->end - q->start);
         q->end -= q->start;
         q->start = 0;
@@ -215,14 +208,15 @@ static void add_piece(outbox_batch *batch, unsigned char *at, size_t size)
 }
 
 /* The frames from `at` on that may go in this batch. A frame with descriptors goes alone, and only its beginning. */
-static size_t run_of(outbox *o, outbox_queue *q, size_t at, uint32_t ack, size_t size_so_far, outbox_batch *batch)
+static size_t run_of(const outbox *o, const outbox_queue *q, size_t at, uint32_t ack, size_t size_so_far,
+                     outbox_batch *batch)
 {
     uint32_t sent = o->sent;
     size_t run = 0;
     while (at + run < q->end && size_so_far + run < MOST_AT_ONCE && batch->fd_count == 0) {
         unsigned char *header = q->data + at + run;
         frame f;
-        read_header(header, &f);
+        frame_read_own(&f, header);
         size_t size = wire_size(&f);
         uint32_t outstanding = sent - o->acked;
         if (frame_is_gated(&f) && outstanding != 0 && outstanding + size > o->window) {
@@ -238,13 +232,12 @@ static size_t run_of(outbox *o, outbox_queue *q, size_t at, uint32_t ack, size_t
         } else {
             run += size;
         }
-        for (int i = 0; i < 4; i++) {
-            header[ACK_OFFSET + i] = (unsigned char)(ack >> (8 * i));
-        }
-        if (frame_is_gated(&f)) {
-            sent += (uint32_t)size;
-        }
+        frame_set_ack(header, ack);
+        sent += frame_is_gated(&f) ? (uint32_t)size : 0;
+        batch->weight += carries(&f) ? weight(&f) : 0;
+        batch->replies += is_last_reply(&f);
     }
+    batch->gated += sent - o->sent;
     return run;
 }
 
@@ -254,7 +247,7 @@ static bool may_begin(const outbox *o, const outbox_queue *q)
     if (q->start == q->end) {
         return false;
     }
-    read_header(q->data + q->start, &f);
+    frame_read_own(&f, q->data + q->start);
     return !frame_is_gated(&f) || outbox_admits(o, wire_size(&f));
 }
 
@@ -270,6 +263,7 @@ bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch)
     if (o->begun != NULL) {
         add_piece(batch, o->begun->data + o->begun->start, o->begun_left);
         size = o->begun_left;
+        batch->taken[o->begun - o->queues] = size;
     }
     for (int i = 0; i < OUTBOX_QUEUES && batch->fd_count == 0; i++) {
         outbox_queue *q = &o->queues[i];
@@ -277,11 +271,13 @@ bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch)
         size_t run = run_of(o, q, at, ack, size, batch);
         add_piece(batch, q->data + at, run);
         batch->begins = batch->begins || run > 0;
+        batch->taken[i] += run;
         size += run;
         if (at + run < q->end && i == OUTBOX_URGENT) {
             break; /* what is urgent keeps its order */
         }
     }
+    batch->size = size;
     return size > 0;
 }
 
@@ -301,7 +297,7 @@ static void finish_queue(outbox_queue *q)
 static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
 {
     frame f;
-    read_header(q->data + q->start, &f);
+    frame_read_own(&f, q->data + q->start);
     if (frame_is_gated(&f)) {
         o->sent += (uint32_t)wire_size(&f);
     }
@@ -327,8 +323,27 @@ static size_t advance(outbox *o, outbox_queue *q, size_t size)
     return step;
 }
 
-void outbox_sent(outbox *o, size_t size, bool fds_went)
+/* The whole batch went: what was added up when it was made holds. */
+static void take_out_batch(outbox *o, const outbox_batch *batch)
 {
+    o->sent += batch->gated;
+    o->pending -= batch->weight;
+    o->replies -= batch->replies;
+    o->begun = NULL;
+    o->begun_left = 0;
+    for (int i = 0; i < OUTBOX_QUEUES; i++) {
+        o->queues[i].start += batch->taken[i];
+        finish_queue(&o->queues[i]);
+    }
+}
+
+void outbox_sent(outbox *o, const outbox_batch *batch, size_t size)
+{
+    bool fds_went = batch->fd_count > 0;
+    if (size == batch->size && !fds_went) {
+        take_out_batch(o, batch);
+        return;
+    }
     if (o->begun != NULL) {
         size -= advance(o, o->begun, size);
     }
@@ -349,7 +364,7 @@ size_t outbox_remove(outbox *o, int queue, uint8_t kind, uint32_t id)
     size_t at = q->start + (q == o->begun ? o->begun_left : 0), removed = 0;
     while (at < q->end) {
         frame f;
-        read_header(q->data + at, &f);
+        frame_read_own(&f, q->data + at);
         size_t size = wire_size(&f);
         if (f.kind == kind && f.id == id && f.fd_count == 0) {
             memmove(q->data + at, q->data + at + size, q->end - at - size);
@@ -369,7 +384,7 @@ bool outbox_has(const outbox *o, int queue, uint8_t kind, uint32_t id)
     const outbox_queue *q = &o->queues[queue];
     for (size_t at = q->start + (q == o->begun ? o->begun_left : 0); at < q->end;) {
         frame f;
-        read_header(q->data + at, &f);
+        frame_read_own(&f, q->data + at);
         if (f.kind == kind && f.id == id) {
             return true;
         }

@@ -38,6 +38,10 @@ typedef struct outbox_batch {
     bool begins; /* at least one frame, which carries the ack */
     const int *fds;
     size_t fd_count;
+    size_t size, taken[OUTBOX_QUEUES]; /* of all pieces, and from each queue */
+    /* what the frames that it begins come to */
+    size_t weight, replies;
+    uint32_t gated;
 } outbox_batch;
 
 hidden void outbox_init(outbox *o, uint32_t window);
@@ -50,7 +54,7 @@ hidden bool outbox_is_empty(const outbox *o);
 hidden bool outbox_can_send(const outbox *o); /* is there something that the window does not hold back? */
 /* The same, and what it is: fills the batch; ack goes into every frame that is begun. */
 hidden bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch);
-hidden void outbox_sent(outbox *o, size_t size, bool fds_went);
+hidden void outbox_sent(outbox *o, const outbox_batch *batch, size_t size); /* that much of it went */
 /* A message that goes straight from the caller's memory while nothing waits: what the kernel took of it, and the rest. */
 hidden int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, size_t went);
 /* Frames of that kind and id that have not begun are taken out. How many there were. */

@@ -87,7 +87,7 @@ const char *rpc_take_reply(proc_channel *c, inbox_frame *f)
         channel_consume(c, &f->header);
         r->result = part ? -EBADMSG : r->result; /* one part is enough to spoil it */
         if (part) {
-            channel_drop_frame(f);
+            channel_drop_frame(c, f);
         }
         r->reply = *f;
         f->slab = NULL;
@@ -213,9 +213,10 @@ int proc_channel_cancel(proc_channel *channel, int64_t id)
     return err;
 }
 
-static void give_reply(proc_message *reply, inbox_frame *f)
+static void give_reply(proc_channel *c, proc_message *reply, inbox_frame *f)
 {
     message_fill(reply, f, 0);
+    inbox_give_away(&c->in, f->slab);
     if (f->batch != NULL && !f->batch->lost) {
         f->batch->kind = OWNER_GIVEN_FDS;
         f->batch->slab = f->slab;
@@ -237,7 +238,7 @@ static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_
         if (r->state == REQUEST_ANSWERED) {
             int result = r->result;
             if (result == 0) {
-                give_reply(reply, &r->reply);
+                give_reply(c, reply, &r->reply);
             }
             r->state = REQUEST_FREE;
             return result;
@@ -386,6 +387,7 @@ bool proc_channel_cancelled(proc_channel *channel, const proc_message *request)
     }
     int cancel = sys_hold_cancel();
     channel_lock(channel);
+    channel->drained = false;
     while (channel->kept_bytes < channel->backlog && channel_read(channel)) {
         channel_parse(channel, false);
     }

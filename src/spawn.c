@@ -116,7 +116,7 @@ int child_start(proc_child **child, const plan_program *program, const proc_opti
         return plan_refuse(error, -ENOMEM, PROC_STEP_LAUNCH, "");
     }
     *c = (proc_child){
-        .owner = getpid(),
+        .owner = sys_own_pid(),
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .reaped_now = PTHREAD_COND_INITIALIZER,
     };

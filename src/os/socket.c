@@ -55,14 +55,31 @@ bool socket_is_one(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
-void socket_refuse_fds(int fd)
+bool socket_refuse_fds(int fd)
 {
     static const int no = 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no);
+    return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no) == 0;
+}
+
+static int error_of_sending(void)
+{
+    return errno == EWOULDBLOCK || errno == ENOBUFS ? -EAGAIN : -errno;
+}
+
+static ssize_t send_plainly(int fd, const struct iovec *piece)
+{
+    ssize_t put;
+    do {
+        put = send(fd, piece->iov_base, piece->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (put < 0 && errno == EINTR);
+    return put < 0 ? error_of_sending() : put;
 }
 
 ssize_t socket_send(int fd, const struct iovec *pieces, int count, const int *fds, size_t fd_count)
 {
+    if (count == 1 && fd_count == 0) {
+        return send_plainly(fd, pieces);
+    }
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(SOCKET_MAX_FDS * sizeof(int))];
@@ -87,7 +104,7 @@ ssize_t socket_send(int fd, const struct iovec *pieces, int count, const int *fd
             return put;
         }
         if (errno != EINTR) {
-            return errno == EWOULDBLOCK || errno == ENOBUFS ? -EAGAIN : -errno;
+            return error_of_sending();
         }
     }
 }
@@ -110,8 +127,20 @@ static void take_fds(const struct cmsghdr *header, socket_fds *fds)
     }
 }
 
+static ssize_t receive_plainly(int fd, void *buffer, size_t size)
+{
+    ssize_t got;
+    do {
+        got = recv(fd, buffer, size, MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
 ssize_t socket_receive(int fd, void *buffer, size_t size, socket_fds *fds)
 {
+    if (fds == NULL) {
+        return receive_plainly(fd, buffer, size);
+    }
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(SOCKET_MAX_FDS * sizeof(int)) + CMSG_SPACE(64)]; /* others may want to send credentials */

@@ -18,12 +18,12 @@ typedef struct socket_fds { /* that came with one read */
 
 hidden int socket_pair(int ends[2]);
 hidden bool socket_is_one(int fd); /* a stream socket: sendmsg and recvmsg work on it */
-/* Asks the kernel to turn away what comes with descriptors, where it can (Linux 6.16). */
-hidden void socket_refuse_fds(int fd);
+/* Asks the kernel to turn away what comes with descriptors. True: it can (Linux 6.16), and none will come. */
+hidden bool socket_refuse_fds(int fd);
 
 /* What went, or -EAGAIN. Never SIGPIPE. fds: they go with the first byte. */
 hidden ssize_t socket_send(int fd, const struct iovec *pieces, int count, const int *fds, size_t fd_count);
-/* What came, 0 at the end, or -EAGAIN. */
+/* What came, 0 at the end, or -EAGAIN. fds NULL: none can come. */
 hidden ssize_t socket_receive(int fd, void *buffer, size_t size, socket_fds *fds);
 /* The same for anything that is no socket: the descriptor may be a blocking one, and stays it. */
 hidden ssize_t socket_send_pipe(int fd, const struct iovec *pieces, int count);

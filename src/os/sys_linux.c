@@ -7,8 +7,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +36,47 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 #define WAIT_PIDFD 3 /* P_PIDFD, Linux 5.4 */
 
 const bool sys_can_die_with_parent = true;
+
+/*
+ * The own number, in a page that a copy of this process finds wiped (MADV_WIPEONFORK, Linux 4.14): a system call less in
+ * each call of a program that posts millions of messages. A child of vfork, which shares the page, never asks.
+ */
+static _Atomic(atomic_int *) pid_page;
+
+static pid_t find_pid(atomic_int *page)
+{
+    pid_t pid = getpid();
+    if (page == NULL) {
+        void *memory = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) {
+            return pid;
+        }
+        if (madvise(memory, 1, MADV_WIPEONFORK) < 0) {
+            (void)munmap(memory, 1);
+            return pid;
+        }
+        if (!atomic_compare_exchange_strong(&pid_page, &page, (atomic_int *)memory)) {
+            (void)munmap(memory, 1); /* another thread was quicker */
+        } else {
+            page = memory;
+        }
+    }
+    atomic_store_explicit(page, pid, memory_order_relaxed);
+    return pid;
+}
+
+pid_t sys_own_pid(void)
+{
+    atomic_int *page = atomic_load_explicit(&pid_page, memory_order_acquire);
+    pid_t pid = page != NULL ? atomic_load_explicit(page, memory_order_relaxed) : 0;
+    return pid != 0 ? pid : find_pid(page);
+}
 
 int sys_pipe_cloexec(int ends[2])
 {

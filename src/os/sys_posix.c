@@ -249,3 +249,8 @@ int sys_own_program(void **memory, const char **file, const char *const **argv)
     (void)argv;
     return -ENOTSUP;
 }
+
+pid_t sys_own_pid(void)
+{
+    return getpid();
+}

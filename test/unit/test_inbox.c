@@ -45,10 +45,10 @@ static void feed(inbox *in, const unsigned char *bytes, size_t size)
     }
 }
 
-static void let_go(inbox_frame *f)
+static void let_go(inbox *in, inbox_frame *f)
 {
     fd_batch_free(f->batch);
-    slab_release(f->slab);
+    inbox_return(in, f->slab);
 }
 
 /* Takes what is whole, in the order of the samples from `next` on; where it is then. */
@@ -63,7 +63,7 @@ static size_t take_samples(inbox *in, size_t next)
         assert_memory_equal(&f.header, &s->f, sizeof f.header);
         assert_memory_equal(f.payload, s->payload, s->f.size);
         assert_int_equal((uintptr_t)f.payload % FRAME_ALIGNMENT, 0);
-        let_go(&f);
+        let_go(in, &f);
         next++;
     }
     assert_null(why);
@@ -146,13 +146,13 @@ static void a_view_stays_while_more_arrives(void **state)
     assert_int_equal(inbox_next(&in, &limits, &first, &why), 1);
     for (int i = 0; i < 10000; i++) {
         while (inbox_next(&in, &limits, &f, &why) == 1) {
-            let_go(&f);
+            let_go(&in, &f);
         }
         feed(&in, bytes, size);
     }
 
     assert_memory_equal(first.payload, "hello", 5);
-    let_go(&first);
+    let_go(&in, &first);
     inbox_free(&in);
 }
 
@@ -217,7 +217,7 @@ static void each_marked_frame_takes_one_batch_in_order(void **state)
     for (size_t i = 0; i < COUNT(fd_counts); i++) {
         assert_int_equal(inbox_next(&in, &limits, &f, &why), 1);
         assert_int_equal(f.batch == NULL ? 0 : f.batch->count, fd_counts[i]);
-        let_go(&f);
+        let_go(&in, &f);
     }
     assert_int_equal(inbox_next(&in, &limits, &f, &why), 0);
     inbox_free(&in);
@@ -239,11 +239,11 @@ static void a_lost_batch_belongs_to_its_frame_and_keeps_the_others_in_step(void 
     assert_int_equal(inbox_next(&in, &limits, &f, &why), 1);
     assert_true(f.batch->lost);
     assert_int_equal(f.batch->count, 0);
-    let_go(&f);
+    let_go(&in, &f);
     assert_int_equal(inbox_next(&in, &limits, &f, &why), 1);
     assert_false(f.batch->lost);
     assert_int_equal(f.batch->count, 2);
-    let_go(&f);
+    let_go(&in, &f);
     inbox_free(&in);
 }
 
@@ -264,7 +264,7 @@ static void descriptors_in_the_wrong_number_are_refused_and_closed(void **state)
         assert_int_equal(inbox_next(&in, &limits, &f, &why), count == 2 ? 1 : -EPROTO);
         assert_int_equal(why != NULL, count != 2);
         if (count == 2) {
-            let_go(&f);
+            let_go(&in, &f);
         }
         inbox_free(&in);
     }
@@ -281,7 +281,7 @@ static void descriptors_that_belong_to_no_frame_are_refused(void **state)
     add_pipe(&in, 1, false);
     feed_frame(&in, with_none);
     assert_int_equal(inbox_next(&in, &limits, &f, &why), 1);
-    let_go(&f);
+    let_go(&in, &f);
     assert_int_equal(inbox_next(&in, &limits, &f, &why), -EPROTO);
     inbox_free(&in);
 }

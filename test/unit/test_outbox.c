@@ -30,7 +30,7 @@ static bool transmit(outbox *o, uint32_t ack, size_t most, wire *w)
         w->size += size;
         went += size;
     }
-    outbox_sent(o, went, true);
+    outbox_sent(o, &batch, went);
     return true;
 }
 
@@ -267,7 +267,7 @@ static void a_frame_with_descriptors_goes_alone(void **state)
     assert_int_equal(batch.fds[0], fds[0]);
     assert_int_equal(batch.piece_count, 1);
     assert_true(batch.pieces[0].iov_len <= 24 + 4096);
-    outbox_sent(&o, 1, true); /* and are closed */
+    outbox_sent(&o, &batch, 1); /* and are closed */
     assert_false(is_open(fds[0]));
     assert_true(outbox_next(&o, 0, &batch));
     assert_int_equal(batch.fd_count, 0);
