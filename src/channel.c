@@ -21,7 +21,7 @@
  */
 static void alarm_driver(proc_channel *c)
 {
-    if (c->driving && !c->woken && (c->news || (!c->write_ended && outbox_can_send(&c->out)))) {
+    if (c->driving && !c->woken && c->wake[1] >= 0 && (c->news || (!c->write_ended && outbox_can_send(&c->out)))) {
         int cancel = sys_hold_cancel();
         c->woken = true;
         (void)sys_write(c->wake[1], "", 1);
@@ -113,19 +113,18 @@ static bool is_peer_gone(const proc_channel *c)
 
 static int drive(proc_channel *c, int64_t deadline)
 {
-    enum { READ, WRITE, WAKE, EXIT, COUNT };
+    enum { READ, WRITE, WAKE, EXIT, COUNT, BLIND_MS = 10 };
     bool write = !c->write_ended && c->retry_at == SYS_NEVER && outbox_can_send(&c->out);
     struct pollfd fds[COUNT] = {
         [READ] = {.fd = c->read_ended ? -1 : c->read_fd, .events = POLLIN},
         [WRITE] = {.fd = write ? c->write_fd : -1, .events = POLLOUT},
         [EXIT] = {.fd = channel_peer_exit_fd(c), .events = POLLIN},
     };
-    int err = c->wake[0] < 0 ? sys_pipe(c->wake) : 0;
-    if (err < 0) {
-        return err;
+    least(&deadline, channel_own_deadline(c));
+    if (c->wake[0] < 0 && sys_pipe(c->wake) < 0) {
+        least(&deadline, sys_deadline(sys_now(), BLIND_MS)); /* out of descriptors: look now and then */
     }
     fds[WAKE] = (struct pollfd){.fd = c->wake[0], .events = POLLIN};
-    least(&deadline, channel_own_deadline(c));
     if (c->news && c->sleepers > 0) {
         (void)pthread_cond_broadcast(&c->changed); /* it may be for one of them */
     }

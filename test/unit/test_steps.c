@@ -133,7 +133,6 @@ static void options_that_are_not_for_spawn_are_refused(void **state)
     (void)state;
     const bad_options cases[] = {
         {{.shell = "/bin/sh"}, "shell", 0},
-        {{.channel = (const proc_channel_options *)&cases}, "channel", 0},
     };
 
     assert_bad(cases, COUNT(cases));
