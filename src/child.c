@@ -387,18 +387,18 @@ int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
 void child_close_stream(proc_child *c, int stream)
 {
     lock(c); /* the streams of a terminal share one descriptor */
-    int fd = c->streams[stream];
+    int fd = c->streams[stream], closed = fd;
     c->streams[stream] = -1;
     for (int other = 0; other < 3; other++) {
         if (c->streams[other] == fd) {
-            fd = -1;
+            closed = -1;
         }
     }
     unlock(c);
     if (c->observer != NULL && fd >= 0) {
         c->observer->closing(c->observer, fd);
     }
-    sys_close(&fd);
+    sys_close(&closed);
 }
 
 pid_t proc_child_pid(const proc_child *child)

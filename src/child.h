@@ -12,7 +12,7 @@
 
 /* A loop, that has to know what goes away. */
 typedef struct child_observer {
-    void (*closing)(struct child_observer *o, int fd); /* an end of ours, before it is closed */
+    void (*closing)(struct child_observer *o, int fd); /* a stream's end of ours, before it is closed */
     void (*leaving)(struct child_observer *o);         /* the child is being freed */
 } child_observer;
 

@@ -158,6 +158,18 @@ static void tell_output(loop_child *l, int stream, const char *data, size_t size
     }
 }
 
+/* A terminal ends for all of its streams at once. */
+static void close_output(loop_child *l, int stream)
+{
+    proc_child *c = l->child;
+    int fd = c->streams[stream];
+    for (int other = 0; other < 3; other++) {
+        if (c->streams[other] == fd) {
+            child_close_stream(c, other); /* which attends to us: it may have been the last */
+        }
+    }
+}
+
 /* What came; 0: nothing, or the end. */
 static size_t read_output(loop_child *l, int stream)
 {
@@ -167,7 +179,7 @@ static size_t read_output(loop_child *l, int stream)
         return 0;
     }
     if (got <= 0) {
-        child_close_stream(l->child, stream); /* which attends to us: it may have been the last */
+        close_output(l, stream);
     }
     tell_output(l, stream, buffer, got > 0 ? (size_t)got : 0);
     return got > 0 ? (size_t)got : 0;
@@ -316,7 +328,7 @@ static void give_up(loop_child *l)
     }
     for (int stream = 0; stream < 3 && !l->member.gone; stream++) {
         if (is_output(l->child, stream)) {
-            child_close_stream(l->child, stream);
+            close_output(l, stream);
             tell_output(l, stream, l->member.loop->buffer, 0);
         }
     }
