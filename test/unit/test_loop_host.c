@@ -56,7 +56,7 @@ static void the_poller_tells_what_is_ready_and_nothing_that_was_removed(void **s
 {
     (void)state;
     poller p;
-    poller_event events[8];
+    poller_event told[8];
     int a[2], b[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     make_pipe(a);
@@ -64,25 +64,25 @@ static void the_poller_tells_what_is_ready_and_nothing_that_was_removed(void **s
     assert_int_equal(poller_init(&p), 0);
     assert_int_equal(poller_add(&p, a[0], POLLIN, a), 0);
     assert_int_equal(poller_add(&p, b[0], POLLIN, b), 0);
-    assert_int_equal(poller_wait(&p, events, 8, 0), 0);
+    assert_int_equal(poller_wait(&p, told, 8, 0), 0);
     assert_int_equal(write(a[1], "x", 1), 1);
-    assert_int_equal(poller_wait(&p, events, 8, SYS_NEVER), 1);
-    assert_ptr_equal(events[0].data, a);
-    assert_int_equal(events[0].revents & POLLIN, POLLIN);
+    assert_int_equal(poller_wait(&p, told, 8, SYS_NEVER), 1);
+    assert_ptr_equal(told[0].data, a);
+    assert_int_equal(told[0].revents & POLLIN, POLLIN);
     assert_int_equal(poller_change(&p, a[0], 0, a), 0);
-    assert_int_equal(poller_wait(&p, events, 8, 0), 0);
+    assert_int_equal(poller_wait(&p, told, 8, 0), 0);
     close(b[1]);
-    assert_int_equal(poller_wait(&p, events, 8, SYS_NEVER), 1);
-    assert_ptr_equal(events[0].data, b);
-    assert_int_equal(events[0].revents & POLLHUP, POLLHUP);
+    assert_int_equal(poller_wait(&p, told, 8, SYS_NEVER), 1);
+    assert_ptr_equal(told[0].data, b);
+    assert_int_equal(told[0].revents & POLLHUP, POLLHUP);
     poller_remove(&p, b[0]);
-    assert_int_equal(poller_wait(&p, events, 8, 0), 0);
+    assert_int_equal(poller_wait(&p, told, 8, 0), 0);
     assert_int_equal(poller_add(&p, null, POLLIN | POLLOUT, &p), 0); /* epoll refuses it, poll says: ready */
-    assert_int_equal(poller_wait(&p, events, 8, SYS_NEVER), 1);
-    assert_ptr_equal(events[0].data, &p);
+    assert_int_equal(poller_wait(&p, told, 8, SYS_NEVER), 1);
+    assert_ptr_equal(told[0].data, &p);
     poller_remove(&p, null);
     poller_remove(&p, a[0]);
-    assert_int_equal(poller_wait(&p, events, 8, sys_deadline(sys_now(), 10)), 0);
+    assert_int_equal(poller_wait(&p, told, 8, sys_deadline(sys_now(), 10)), 0);
     assert_int_equal(poller_add(&p, 5000, POLLIN, &p), -EBADF);
     poller_free(&p);
     close(a[0]);
