@@ -132,7 +132,7 @@ tests: $(TEST_PROGRAMS) $(EXAMPLES) $(BUILD)/kid
 check:
 	@MAKE='$(MAKE)' WERROR=1 test/run
 
-demo: all $(BUILD)/examples/demo
+demo: all examples
 	@$(BUILD)/examples/demo
 
 bench: $(BENCHES) $(BUILD)/bench/tiny

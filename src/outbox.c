@@ -81,7 +81,8 @@ static int reserve(outbox_queue *q, size_t size)
     if (q->capacity - q->end >= size) {
         return 0;
     }
-    if (q->start > 0 && q->start >= q->end - q->start) { /* never more than what has been sent since: moving stays cheap */
+    if (q->start > 0 &&
+        q->start >= q->end - q->start) { /* never more than what has been sent since: moving stays cheap */
         memmove(q->data, q->data + q->start, q->end - q->start);
         q->end -= q->start;
         q->start = 0;

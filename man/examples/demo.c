@@ -1,6 +1,7 @@
 /*
  * demo - what libproc does, on real input and in a few seconds: a compiler and its complaints, a pipeline over the
- * sources of this project, a command that takes too long, one that says too much, starts that fail.
+ * sources of this project, a command that takes too long, one that says too much, starts that fail, workers, and many
+ * commands at once.
  *
  * Run it from the top of the source tree. It exits with 1 if anything went otherwise than expected.
  */
@@ -281,8 +282,85 @@ static void show_failed_starts(void)
     fail_to_start("ls", (proc_options){.timeout_ms = -7}, PROC_STEP_OPTIONS, -EINVAL);
 }
 
-int main(void)
+/* ---- 6 and 7: workers, and many at once: the programs beside this one */
+
+static const char *beside; /* the folder */
+
+static int run_beside(const char *name, char *const words[], const proc_options *options, proc_result *result)
 {
+    char path[1024];
+    const char *argv[256] = {path};
+    size_t count = 1;
+
+    snprintf(path, sizeof path, "%s/%s", beside, name);
+    while (*words != NULL && count < sizeof argv / sizeof argv[0] - 1)
+        argv[count++] = *words++;
+    argv[count] = NULL;
+    return proc_execfile(result, argv, options);
+}
+
+static const char *last_line(const char *text)
+{
+    size_t length = strlen(text);
+
+    while (length > 0 && text[length - 1] == '\n')
+        length--;
+    while (length > 0 && text[length - 1] != '\n')
+        length--;
+    return text + length;
+}
+
+static void show_workers(void)
+{
+    proc_options options = {.timeout_ms = 30000};
+    proc_result ours, theirs;
+    glob_t files = {0};
+    char *none[] = {NULL};
+
+    title("Workers: a copy of the program on each core, with a message channel to it");
+    if (glob("src/*.c", 0, NULL, &files) != 0) {
+        expect(false, "there is no src/*.c here: run this from the top of the source tree");
+        return;
+    }
+    int err = run_beside("wordcount", files.gl_pathv, &options, &ours);
+    globfree(&files);
+    expect(err == 0 && proc_status_ok(&ours.status), "wordcount was to succeed");
+    if (err == 0)
+        say("words", "%.*s", (int)strcspn(last_line(ours.out), "\n"), last_line(ours.out));
+    if (proc_exec(&theirs, "cat src/*.c | wc -w", &options) == 0) {
+        say("wc -w", "%.*s", (int)strcspn(theirs.out, "\n"), theirs.out);
+        expect(err == 0 && atol(theirs.out) == atol(last_line(ours.out)), "wc was to count as many");
+    }
+    proc_result_clear(&theirs);
+    proc_result_clear(&ours);
+    err = run_beside("rpc", none, &options, &ours);
+    expect(err == 0 && proc_status_ok(&ours.status), "rpc was to succeed");
+    if (err == 0)
+        say_lines("calls", ours.out, "", 9);
+    proc_result_clear(&ours);
+}
+
+static void show_many_at_once(void)
+{
+    char *words[] = {"-j", "20", "sh", "-c", "sleep 0.2; echo $0", NULL};
+    proc_options options = {.timeout_ms = 30000, .input = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n", .input_size = 27};
+    proc_result result;
+
+    title("Many at once: twelve sleepers of 200 ms in one loop, their output in order");
+    int err = run_beside("pmap", words, &options, &result);
+    expect(err == 0 && proc_status_ok(&result.status), "pmap was to succeed");
+    say_end("ended", &result.status);
+    expect(err == 0 && strcmp(result.out, options.input) == 0, "the lines were to come in order");
+    proc_result_clear(&result);
+}
+
+int main(int argc, char *argv[])
+{
+    char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+
+    if (slash != NULL)
+        *slash = '\0';
+    beside = slash != NULL ? argv[0] : "build/native/examples";
     stage.colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("libproc %s\n", proc_version());
@@ -291,6 +369,8 @@ int main(void)
     show_time_limit();
     show_output_limit();
     show_failed_starts();
+    show_workers();
+    show_many_at_once();
     if (stage.surprises > 0)
         printf("\nNot as expected: %d.\n", stage.surprises);
     else
