@@ -158,6 +158,10 @@ int channel_wait(proc_channel *c, int64_t deadline)
         c->read_ended = c->write_ended = c->news = true;
         return 0;
     }
+    if (c->read_ended && !outbox_can_send(&c->out)) {
+        c->write_ended = c->news = true; /* no acknowledgement, no reply, no HELLO will come any more */
+        return 0;
+    }
     if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
         c->peer_gone = is_peer_gone(c);
         bool look = c->drained || c->peer_gone;

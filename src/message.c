@@ -235,6 +235,7 @@ int proc_channel_send(proc_channel *channel, const proc_message *message, int ti
     }
     if (err == 0) {
         channel_write(channel);
+        err = channel->write_ended ? -EPIPE : 0;
     }
     channel_unlock(channel);
     sys_release_cancel(cancel);
