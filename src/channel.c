@@ -6,6 +6,8 @@
 
 #include "os/socket.h"
 
+enum { MOST_SIZE = 256 * 1024 * 1024, MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -193,6 +195,7 @@ void channel_fail(proc_channel *c, int error, const char *why)
     }
     c->read_ended = c->write_ended = true;
     c->part_by = c->retry_at = SYS_NEVER;
+    inbox_drop_fds(&c->in);
     rpc_end(c);
 }
 
@@ -347,6 +350,16 @@ bool channel_read(proc_channel *c)
     return true;
 }
 
+/* The one thing that is told to an end that cannot go on with us. */
+static const char *say_goodbye(proc_channel *c, const char *why)
+{
+    const frame goodbye = {.kind = FRAME_GOAWAY, .size = (uint32_t)strlen(why)};
+    if (channel_put(c, OUTBOX_URGENT, &goodbye, why, NULL) == 0) {
+        write_queued(c);
+    }
+    return why;
+}
+
 static const char *take_hello(proc_channel *c, const inbox_frame *f)
 {
     frame_hello hello;
@@ -355,13 +368,14 @@ static const char *take_hello(proc_channel *c, const inbox_frame *f)
         return why;
     }
     if (hello.protocol_min > FRAME_PROTOCOL) {
-        return "a HELLO of a later protocol";
+        c->fault = -EPROTONOSUPPORT;
+        return say_goodbye(c, "a HELLO of a later protocol");
     }
     c->hello_came = true;
-    c->peer_max_size = hello.max_size;
-    c->peer_max_fds = hello.max_fds;
+    c->peer_max_size = hello.max_size < MOST_SIZE ? hello.max_size : MOST_SIZE;
+    c->peer_max_fds = hello.max_fds < CHANNEL_MAX_FDS ? hello.max_fds : CHANNEL_MAX_FDS;
     c->peer_max_requests = hello.max_requests;
-    c->out.window = hello.window;
+    c->out.window = hello.window < MOST_WINDOW ? hello.window : MOST_WINDOW;
     return NULL;
 }
 
@@ -416,8 +430,9 @@ static const char *dispatch(proc_channel *c, inbox_frame *f)
     case FRAME_PING:
         take_ping(c, h);
         break;
-    case FRAME_GOAWAY:
-        return "the other end refuses to go on";
+    case FRAME_GOAWAY: /* it begins nothing more and wants nothing more: what is under way is finished */
+        c->shut = c->peer_shut = true;
+        break;
     case FRAME_END:
         c->peer_shut = true;
         break;
@@ -442,7 +457,7 @@ void channel_parse(proc_channel *c, bool one)
             progress = true;
         }
         if (why != NULL) {
-            channel_fail(c, -EPROTO, why);
+            channel_fail(c, c->fault, why);
         }
         if (more <= 0) {
             break;
@@ -494,6 +509,7 @@ void channel_keep(proc_channel *c, inbox_frame *f)
     }
     c->kept[(c->kept_first + c->kept_count++) & (c->kept_capacity - 1)] = *f;
     c->kept_bytes += FRAME_HEADER_SIZE + frame_padded(f->header.size);
+    c->kept_fds += f->batch != NULL ? f->batch->count : 0;
     f->slab = NULL;
     f->batch = NULL;
 }
@@ -504,6 +520,7 @@ void channel_take_kept(proc_channel *c, inbox_frame *f)
     c->kept_first = (c->kept_first + 1) & (c->kept_capacity - 1);
     c->kept_count--;
     c->kept_bytes -= FRAME_HEADER_SIZE + frame_padded(f->header.size);
+    c->kept_fds -= f->batch != NULL ? f->batch->count : 0;
     channel_consume(c, &f->header);
 }
 
@@ -512,19 +529,30 @@ int64_t channel_deadline(int timeout_ms)
     return timeout_ms == 0 ? 0 : timeout_ms < 0 ? SYS_NEVER : sys_deadline(sys_now(), timeout_ms);
 }
 
+int channel_read_or_wait(proc_channel *c, int64_t deadline)
+{
+    if (!channel_read(c)) {
+        return channel_wait(c, deadline);
+    }
+    bool look = ++c->reads % CHANNEL_READS_A_LOOK == 0 && deadline != SYS_NEVER;
+    return look && deadline <= sys_now() ? -ETIMEDOUT : 0;
+}
+
+bool channel_is_full(const proc_channel *c)
+{
+    return c->kept_bytes >= c->backlog || c->kept_fds + c->in.batch_fds >= CHANNEL_KEPT_FDS;
+}
+
 int channel_await_other_end(proc_channel *c, int64_t deadline)
 {
-    if (c->kept_bytes >= c->backlog) {
+    if (channel_is_full(c)) {
         return -EDEADLK;
     }
     if (c->kept_count > 0) {
         channel_grant_ahead(c);
         channel_write(c);
     }
-    if (channel_read(c)) {
-        return 0;
-    }
-    return channel_wait(c, deadline);
+    return channel_read_or_wait(c, deadline);
 }
 
 bool channel_has_to_tell(const proc_channel *c)

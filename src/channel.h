@@ -16,7 +16,9 @@ enum {
     CHANNEL_BASELINE_REQUESTS = 16,
     CHANNEL_WINDOW = 1024 * 1024,
     CHANNEL_MAX_REQUESTS = 64,
-    CHANNEL_MAX_FDS = 250 /* with one message */
+    CHANNEL_MAX_FDS = 250,    /* with one message */
+    CHANNEL_KEPT_FDS = 1024,  /* for recv */
+    CHANNEL_READS_A_LOOK = 16 /* then the clock */
 };
 
 typedef enum request_state {
@@ -72,6 +74,7 @@ struct proc_channel {
 
     int error; /* sticky: the other end broke the protocol, or memory ran out in the middle of a frame */
     const char *why;
+    int fault;            /* what error will be, when the other end has broken a rule */
     bool read_ended;      /* nothing more comes */
     bool drained;         /* the last read took all that there was: poll tells when there is more */
     bool write_ended;     /* nothing more goes */
@@ -86,7 +89,8 @@ struct proc_channel {
 
     /* what has arrived for recv, a ring; each is a frame of the other end's messages, requests and replies */
     inbox_frame *kept;
-    size_t kept_first, kept_count, kept_capacity, kept_bytes;
+    size_t kept_first, kept_count, kept_capacity, kept_bytes, kept_fds;
+    unsigned reads;
     inbox_frame current;                        /* what recv handed out last */
     bool wants_next;                            /* recv does: it is empty, and the next need not be kept first */
     uint32_t received, consumed, granted, told; /* wire bytes of gated frames, modulo 2^32 */
@@ -125,6 +129,10 @@ hidden void channel_write(proc_channel *c);                 /* as far as it goes
 hidden bool channel_read(proc_channel *c);                  /* once, and parses what came; false: nothing came */
 hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until there is something for recv */
 hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or -ETIMEDOUT, or another failure */
+/* Reads once, or waits where there was nothing. An end that never stops talking keeps nobody past the deadline. */
+hidden int channel_read_or_wait(proc_channel *c, int64_t deadline);
+/* As much is kept as may be, in bytes or in descriptors. */
+hidden bool channel_is_full(const proc_channel *c);
 hidden void channel_fail(proc_channel *c, int error, const char *why);
 hidden int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds);
 hidden void channel_drop_frame(proc_channel *c, inbox_frame *f);

@@ -192,11 +192,16 @@ static fd_batch *take_batch(inbox *in)
     return b;
 }
 
-void inbox_free(inbox *in)
+void inbox_drop_fds(inbox *in)
 {
     while (in->first_batch != NULL) {
         fd_batch_free(take_batch(in));
     }
+}
+
+void inbox_free(inbox *in)
+{
+    inbox_drop_fds(in);
     slab_release(in->slab);
     slab_release(in->spare);
     in->slab = in->spare = NULL;

@@ -57,6 +57,7 @@ hidden int inbox_space(inbox *in, unsigned char **at, size_t *room); /* for the 
 hidden void inbox_add(inbox *in, size_t size);
 /* Descriptors that came with a read; closed if there is no memory for them. */
 hidden int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost);
+hidden void inbox_drop_fds(inbox *in); /* those that no frame has claimed */
 /* 1 and a frame, 0: not whole yet, or -EPROTO and why. */
 hidden int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why);
 hidden bool inbox_has_part(const inbox *in); /* a frame has begun to arrive */

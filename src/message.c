@@ -141,7 +141,8 @@ static bool fits_limits(const proc_channel *c, const proc_message *message)
 
 static bool message_has_room(const proc_channel *c, const proc_message *message)
 {
-    return c->out.pending == 0 || (message->size <= c->high_water && c->out.pending <= c->high_water - message->size);
+    size_t pending = outbox_pending(&c->out);
+    return pending == 0 || (message->size <= c->high_water && pending <= c->high_water - message->size);
 }
 
 static bool may_go(const proc_channel *c, const proc_message *message, message_kind kind)
@@ -303,7 +304,7 @@ size_t proc_channel_pending(const proc_channel *channel)
     }
     proc_channel *c = (proc_channel *)(uintptr_t)channel;
     channel_lock(c);
-    size_t pending = c->out.pending;
+    size_t pending = outbox_pending(&c->out);
     channel_unlock(c);
     return pending;
 }
@@ -360,11 +361,9 @@ static int receive_message(proc_channel *c, proc_message *message, int64_t deadl
             return taken;
         }
         channel_write(c);
-        if (!channel_read(c)) {
-            int err = channel_wait(c, deadline);
-            if (err < 0) {
-                return err;
-            }
+        int err = channel_read_or_wait(c, deadline);
+        if (err < 0) {
+            return err;
         }
     }
 }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { MOST_BACKLOG = 1024 * 1024 * 1024 }; /* what the counters of a window can tell apart */
+
 int channel_check_options(const proc_channel_options *options)
 {
     for (size_t i = 0; i < sizeof options->reserved / sizeof options->reserved[0]; i++) {
@@ -20,8 +22,8 @@ int channel_check_options(const proc_channel_options *options)
     if (options->max_message != 0 && (options->max_message < 64 * 1024 || options->max_message > 256 * 1024 * 1024)) {
         return -EINVAL;
     }
-    if (options->max_fds > CHANNEL_MAX_FDS || options->backlog > INT32_MAX / 2 || options->frame_ms < PROC_FOREVER ||
-        options->hello_ms < PROC_FOREVER || options->linger_ms < PROC_FOREVER) {
+    if (options->max_fds > CHANNEL_MAX_FDS || options->frame_ms < PROC_FOREVER || options->hello_ms < PROC_FOREVER ||
+        options->linger_ms < PROC_FOREVER) {
         return -EINVAL;
     }
     return 0;
@@ -111,6 +113,8 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
     c->limits.max_fds = (uint8_t)options->max_fds;
     c->high_water = options->high_water == 0 ? 1024 * 1024 : options->high_water;
     c->backlog = options->backlog == 0 ? 64 * 1024 * 1024 : options->backlog;
+    c->backlog = c->backlog < MOST_BACKLOG ? c->backlog : MOST_BACKLOG;
+    c->fault = -EPROTO;
     c->frame_ms = options->frame_ms;
     c->linger_ms = options->linger_ms == 0 ? 1000 : options->linger_ms;
     c->hello_by = sys_deadline(sys_now(), options->hello_ms == 0 ? 10000 : options->hello_ms);

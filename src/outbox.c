@@ -184,7 +184,13 @@ int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, s
     append(q, zeros, frame_padded(f->size) - payload_at);
     o->begun = q;
     o->begun_left = left;
+    o->begun_carries = true;
     return 0;
+}
+
+size_t outbox_pending(const outbox *o)
+{
+    return o->pending + (o->begun != NULL && o->begun_carries ? o->begun_left : 0);
 }
 
 bool outbox_admits(const outbox *o, size_t size)
@@ -306,6 +312,7 @@ static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
         o->pending -= weight(&f);
         o->replies -= is_last_reply(&f);
     }
+    o->begun_carries = carries(&f);
     if (f.fd_count > 0 && *fds_went) {
         drop_first_fds(q);
         *fds_went = false;

@@ -25,7 +25,8 @@ typedef struct outbox {
     outbox_queue queues[OUTBOX_QUEUES];
     outbox_queue *begun; /* whose first frame has been sent in part: it is finished before anything else */
     size_t begun_left;
-    size_t pending;       /* bytes of messages (frames that carry a program's payload) that wait */
+    bool begun_carries;   /* a program's payload */
+    size_t pending;       /* bytes of messages (frames that carry a program's payload) that have not begun */
     size_t replies;       /* last ones that have not begun: the other end cannot know that its request is done with */
     uint32_t sent, acked; /* wire bytes of gated frames, modulo 2^32 */
     uint32_t window;
@@ -51,7 +52,8 @@ hidden int outbox_put(outbox *o, int queue, const frame *f, const void *payload,
 /* May a frame go now, by the window alone? */
 hidden bool outbox_admits(const outbox *o, size_t wire_size);
 hidden bool outbox_is_empty(const outbox *o);
-hidden bool outbox_can_send(const outbox *o); /* is there something that the window does not hold back? */
+hidden size_t outbox_pending(const outbox *o); /* bytes of messages that wait, the rest of one that has begun too */
+hidden bool outbox_can_send(const outbox *o);  /* is there something that the window does not hold back? */
 /* The same, and what it is: fills the batch; ack goes into every frame that is begun. */
 hidden bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch);
 hidden void outbox_sent(outbox *o, const outbox_batch *batch, size_t size); /* that much of it went */

@@ -143,9 +143,16 @@ void rpc_end(proc_channel *c)
     }
 }
 
+/* Less what the wait for room has taken; at least 1. */
+static uint32_t milliseconds_left(int64_t deadline)
+{
+    int64_t left = (deadline - sys_now() + SYS_MS - 1) / SYS_MS;
+    return left < 1 ? 1 : left > INT32_MAX ? INT32_MAX : (uint32_t)left;
+}
+
 /* Queues it and writes as far as it goes. */
 static int start_request(proc_channel *c, const proc_message *request, int64_t deadline, request_state state,
-                         uint32_t time_left, own_request **place)
+                         own_request **place)
 {
     int err = message_wait_for_room(c, request, deadline, MESSAGE_REQUEST);
     if (err < 0) {
@@ -155,8 +162,11 @@ static int start_request(proc_channel *c, const proc_message *request, int64_t d
     if (r == NULL) {
         return -ENOMEM;
     }
-    frame f = {.kind = FRAME_REQUEST, .id = id_of(c, r), .timeout_ms = time_left};
-    f.flags = time_left != 0 ? FRAME_DEADLINE : 0;
+    frame f = {.kind = FRAME_REQUEST, .id = id_of(c, r)};
+    if (state == REQUEST_CALLED && deadline != SYS_NEVER) {
+        f.flags = FRAME_DEADLINE;
+        f.timeout_ms = milliseconds_left(deadline);
+    }
     r->reply = (inbox_frame){.slab = NULL};
     r->result = 0;
     err = message_queue(c, OUTBOX_GATED, &f, request);
@@ -186,7 +196,7 @@ int64_t proc_channel_request(proc_channel *channel, const proc_message *request,
     own_request *r = NULL;
     int cancel = sys_hold_cancel();
     channel_lock(channel);
-    int64_t result = start_request(channel, request, channel_deadline(timeout_ms), REQUEST_SENT, 0, &r);
+    int64_t result = start_request(channel, request, channel_deadline(timeout_ms), REQUEST_SENT, &r);
     if (result == 0) {
         result = id_of(channel, r);
     }
@@ -270,8 +280,7 @@ int proc_channel_call(proc_channel *channel, const proc_message *request, proc_m
     int cancel = sys_hold_cancel();
     channel_lock(channel);
     int64_t deadline = channel_deadline(timeout_ms);
-    uint32_t time_left = timeout_ms == PROC_FOREVER ? 0 : timeout_ms == 0 ? 1 : (uint32_t)timeout_ms;
-    int err = start_request(channel, request, deadline, REQUEST_CALLED, time_left, &r);
+    int err = start_request(channel, request, deadline, REQUEST_CALLED, &r);
     if (err == 0) {
         err = await_reply(channel, id_of(channel, r), reply, deadline);
     }
@@ -388,7 +397,7 @@ bool proc_channel_cancelled(proc_channel *channel, const proc_message *request)
     int cancel = sys_hold_cancel();
     channel_lock(channel);
     channel->drained = false;
-    while (channel->kept_bytes < channel->backlog && channel_read(channel)) {
+    for (int reads = 0; reads < CHANNEL_READS_A_LOOK && !channel_is_full(channel) && channel_read(channel); reads++) {
         channel_parse(channel, false);
     }
     channel_parse(channel, false);
