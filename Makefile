@@ -135,8 +135,15 @@ check:
 demo: all examples
 	@$(BUILD)/examples/demo
 
+# check-NAME: test/long/NAME.sh, or test/checks/NAME.sh.
+check-%: FORCE
+	@MAKE='$(MAKE)' WERROR=1 test/run $*
+
 bench: $(BENCHES) $(BUILD)/bench/tiny
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+# What a folder of tests needs beyond this is in a makefile of its own.
+include $(wildcard test/*/*.mk)
 
 # ---- installing
 
