@@ -478,7 +478,8 @@ int proc_channel_flush(proc_channel *channel, int timeout_ms);
  * closed then. Else *message is all zero:
  *   -ETIMEDOUT  nothing came in timeout_ms
  *   -EPIPE      the other end closed, died or has shut down, and every whole message that it sent was delivered
- *   -EPROTO     the other end broke the protocol, or frame_ms or hello_ms ran out; for good
+ *   -EPROTO     the other end broke the protocol, or frame_ms or hello_ms ran out; for good. Here as in every other call
+ *               -EPROTONOSUPPORT: it speaks only a later version of it
  *   -ENOMEM     for good */
 int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_ms);
 

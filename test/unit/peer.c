@@ -197,12 +197,17 @@ void raw_frame(raw *r, frame f, const void *payload)
 
 void raw_hello(raw *r)
 {
-    static const frame_hello hello = {.protocol_min = 1,
-                                      .protocol_max = 1,
-                                      .max_size = 64 * 1024,
-                                      .window = 64 * 1024,
-                                      .max_requests = 16,
-                                      .max_fds = 4};
+    raw_greet(r, 64 * 1024);
+}
+
+void raw_greet(raw *r, uint32_t max_size)
+{
+    const frame_hello hello = {.protocol_min = 1,
+                               .protocol_max = 1,
+                               .max_size = max_size,
+                               .window = max_size,
+                               .max_requests = 16,
+                               .max_fds = 4};
     unsigned char payload[FRAME_HELLO_SIZE];
     frame f = {.kind = FRAME_HELLO, .type = FRAME_HELLO_TYPE};
 

@@ -46,7 +46,8 @@ bool raw_send(raw *r, const void *bytes, size_t size, const int *fds,
               size_t count);                                                  /* false: the kernel refused them */
 size_t raw_encode(const frame *f, const void *payload, unsigned char *bytes); /* what it takes */
 void raw_frame(raw *r, frame f, const void *payload);
-void raw_hello(raw *r);
+void raw_hello(raw *r);                          /* with the least limits */
+void raw_greet(raw *r, uint32_t max_size);       /* the same, but for the size of messages and the window */
 bool raw_read(raw *r, frame *f, int timeout_ms); /* its payload is passed over; false: nothing came */
 frame raw_await(raw *r, uint8_t kind);           /* skips others */
 

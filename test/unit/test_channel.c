@@ -114,6 +114,46 @@ static void every_size_arrives_whole(void **state)
     free_pair(ends);
 }
 
+static void the_rest_of_a_message_that_has_begun_is_pending(void **state)
+{
+    (void)state;
+    enum { SIZE = 900 * 1024 }; /* more than a socket takes, less than a window */
+    char *data = pattern(SIZE);
+    proc_channel *ends[2];
+
+    make_pair(ends, CHANNEL_OPTIONS(.high_water = SIZE));
+    assert_int_equal(proc_channel_send(ends[0], MESSAGE(.type = 1, .data = data, .size = SIZE), 0), 0);
+    size_t left = proc_channel_pending(ends[0]);
+    assert_true(left > 0 && left < SIZE);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.data = data, .size = SIZE - left + 1)), -EAGAIN);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 2, .data = data, .size = 1)), 0);
+
+    while (proc_channel_flush(ends[0], 0) < 0) {
+        proc_message message;
+        assert_int_equal(proc_channel_recv(ends[1], &message, 0), -ETIMEDOUT);
+    }
+    assert_int_equal(proc_channel_pending(ends[0]), 0);
+    expect_message(ends[1], 1, data, SIZE);
+    expect_message(ends[1], 2, data, 1);
+    free_pair(ends);
+}
+
+static void no_size_is_too_large_for_a_limit_of_this_end(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+
+    make_pair(ends, CHANNEL_OPTIONS(.high_water = PROC_UNLIMITED, .backlog = PROC_UNLIMITED));
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = i, .data = "x", .size = 1)), 0);
+    }
+    assert_int_equal(proc_channel_flush(ends[0], IN_TIME), 0);
+    for (uint32_t i = 0; i < 100; i++) {
+        expect_message(ends[1], i, "x", 1);
+    }
+    free_pair(ends);
+}
+
 static void posts_stay_below_high_water_and_go_with_a_flush(void **state)
 {
     (void)state;
@@ -513,6 +553,8 @@ static const struct CMUnitTest tests[] = {
     TEST(a_message_needs_no_hello_first),
     TEST(large_messages_wait_for_the_hello),
     TEST(every_size_arrives_whole),
+    TEST(the_rest_of_a_message_that_has_begun_is_pending),
+    TEST(no_size_is_too_large_for_a_limit_of_this_end),
     TEST(posts_stay_below_high_water_and_go_with_a_flush),
     TEST(what_exceeds_high_water_goes_when_nothing_waits),
     TEST(time_runs_out_at_once_or_later),

@@ -6,6 +6,9 @@
 #include "peer.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "channel.h"
 
@@ -117,6 +120,67 @@ static void a_hello_that_says_nothing_is_a_breach(void **state)
         expect_end(r.channel, -EPROTO);
         raw_end(&r);
     }
+}
+
+static void an_end_of_a_later_protocol_is_told_so(void **state)
+{
+    (void)state;
+    static const frame_hello hello = {
+        .protocol_min = 2, .protocol_max = 9, .max_size = 65536, .window = 65536, .max_requests = 16};
+    unsigned char payload[FRAME_HELLO_SIZE];
+    frame f = {.kind = FRAME_HELLO, .type = FRAME_HELLO_TYPE};
+    raw r;
+
+    raw_begin(&r, NULL);
+    f.size = (uint32_t)frame_encode_hello(&hello, payload);
+    raw_frame(&r, f, payload);
+    expect_end(r.channel, -EPROTONOSUPPORT);
+    assert_int_equal(proc_channel_send(r.channel, MESSAGE(.type = 1), 0), -EPROTONOSUPPORT);
+
+    assert_true(raw_await(&r, FRAME_GOAWAY).size > 0);
+    assert_false(raw_read(&r, &f, 0));
+    raw_end(&r);
+}
+
+static void an_end_of_this_and_later_protocols_is_none(void **state)
+{
+    (void)state;
+    static const frame_hello hello = {
+        .protocol_min = 1, .protocol_max = 9, .max_size = 65536, .window = 65536, .max_requests = 16};
+    unsigned char payload[FRAME_HELLO_SIZE];
+    frame f = {.kind = FRAME_HELLO, .type = FRAME_HELLO_TYPE};
+    raw r;
+
+    raw_begin(&r, NULL);
+    f.size = (uint32_t)frame_encode_hello(&hello, payload);
+    raw_frame(&r, f, payload);
+    raw_frame(&r, greeting, "hello");
+    expect_message(r.channel, 7, "hello", 5);
+    raw_end(&r);
+}
+
+static void an_end_that_goes_away_finishes_what_is_under_way(void **state)
+{
+    (void)state;
+    proc_message message;
+    raw r;
+
+    raw_meet(&r, NULL);
+    int64_t id = ask(r.channel, 1);
+    raw_frame(&r, (frame){.kind = FRAME_REQUEST, .id = 5}, NULL);
+    raw_frame(&r, (frame){.kind = FRAME_GOAWAY, .size = 5}, "sorry");
+    proc_message theirs = expect_request(r.channel);
+    expect_nothing(r.channel);
+
+    assert_int_equal(proc_channel_send(r.channel, MESSAGE(.type = 1), 0), -EPIPE);
+    assert_int_equal(proc_channel_request(r.channel, MESSAGE(.type = 1), 0), -EPIPE);
+    assert_int_equal(proc_channel_reply(r.channel, &theirs, ANSWER(.type = 6), 0), 0);
+    assert_int_equal(raw_await(&r, FRAME_REPLY).id, 5);
+    raw_frame(&r, (frame){.kind = FRAME_REPLY, .id = (uint32_t)id}, NULL);
+    message = expect_reply(r.channel, id, PROC_REPLY);
+    assert_int_equal(message.size, 0);
+    expect_end(r.channel, -EPIPE);
+    raw_end(&r);
 }
 
 static void a_peer_that_claims_to_take_255_descriptors_gets_250_at_most(void **state)
@@ -374,6 +438,82 @@ static void the_rest_of_a_frame_has_to_come_in_time(void **state)
     raw_end(&r);
 }
 
+/* Sends what makes the other end busy until that is gone: whatever comes from there is thrown away. */
+static void *never_stop_talking(void *arg)
+{
+    raw *r = arg;
+    unsigned char frames[512 * FRAME_HEADER_SIZE], sink[4096];
+    const frame ping = {.kind = FRAME_PING, .id = 1};
+
+    for (size_t i = 0; i < sizeof frames; i += FRAME_HEADER_SIZE) {
+        frame_encode(&ping, frames + i);
+    }
+    while (send(r->fd, frames, sizeof frames, MSG_NOSIGNAL) == (ssize_t)sizeof frames) {
+        while (recv(r->fd, sink, sizeof sink, MSG_DONTWAIT) > 0) {
+        }
+    }
+    return NULL;
+}
+
+static void an_end_that_never_stops_talking_keeps_nobody_past_the_deadline(void **state)
+{
+    (void)state;
+    proc_message message, reply;
+    pthread_t talker;
+    raw r;
+
+    raw_meet(&r, NULL);
+    assert_int_equal(pthread_create(&talker, NULL, never_stop_talking, &r), 0);
+
+    assert_int_equal(proc_channel_recv(r.channel, &message, 100), -ETIMEDOUT);
+    assert_int_equal(proc_channel_call(r.channel, MESSAGE(.type = 1), &reply, 100), -ETIMEDOUT);
+    assert_false(proc_channel_cancelled(r.channel, MESSAGE(.id = 1, .flags = PROC_REQUEST)));
+    assert_int_equal(shutdown(r.fd, SHUT_RDWR), 0);
+    assert_int_equal(pthread_join(talker, NULL), 0);
+    raw_end(&r);
+}
+
+static void no_more_than_1024_descriptors_are_kept(void **state)
+{
+    (void)state;
+    struct rlimit limit, larger;
+    enum { EACH = 4, MOST = 1024 / EACH };
+    const frame f = {.kind = FRAME_MESSAGE, .fd_count = EACH};
+    unsigned char bytes[64];
+    int sent = 0, got = 0, err = -ETIMEDOUT;
+    proc_message message;
+    raw r;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    larger = (struct rlimit){.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096, .rlim_max = limit.rlim_max};
+    if (larger.rlim_cur < 2048) {
+        SKIP("a limit of %llu descriptors is too low for this", (unsigned long long)limit.rlim_max);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &larger), 0);
+    raw_meet(&r, CHANNEL_OPTIONS(.max_fds = EACH));
+    assert_int_equal(fcntl(r.fd, F_SETFL, O_NONBLOCK), 0);
+    const int fds[EACH] = {r.fd, r.fd, r.fd, r.fd};
+
+    /* A call keeps what it does not wait for. */
+    while (err == -ETIMEDOUT && sent < 4 * MOST) {
+        proc_message reply;
+
+        for (int i = 0; i < 16; i++) {
+            sent += raw_send(&r, bytes, raw_encode(&f, NULL, bytes), fds, EACH);
+        }
+        err = proc_channel_call(r.channel, MESSAGE(.type = 1), &reply, 1);
+    }
+    assert_int_equal(err, -EDEADLK);
+    assert_true(count_open() < 1024 + 64);
+    while (proc_channel_recv(r.channel, &message, 0) == 0) {
+        assert_int_equal(message.fd_count, EACH);
+        got++;
+    }
+    assert_int_equal(got, sent);
+    raw_end(&r);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 static void a_frame_that_drips_does_not_win_time(void **state)
 {
     (void)state;
@@ -567,6 +707,9 @@ static const struct CMUnitTest tests[] = {
     TEST(a_frame_before_hello_is_a_breach),
     TEST(a_second_hello_is_a_breach),
     TEST(a_hello_that_says_nothing_is_a_breach),
+    TEST(an_end_of_a_later_protocol_is_told_so),
+    TEST(an_end_of_this_and_later_protocols_is_none),
+    TEST(an_end_that_goes_away_finishes_what_is_under_way),
     TEST(a_peer_that_claims_to_take_255_descriptors_gets_250_at_most),
     TEST(frames_that_break_the_rules_of_their_kind_are_a_breach),
     TEST(garbage_is_a_breach),
@@ -580,6 +723,8 @@ static const struct CMUnitTest tests[] = {
     TEST(descriptors_for_an_end_that_takes_none_are_refused_or_closed),
     TEST(descriptors_with_every_byte_of_a_frame_do_not_pile_up),
     TEST(the_rest_of_a_frame_has_to_come_in_time),
+    TEST(an_end_that_never_stops_talking_keeps_nobody_past_the_deadline),
+    TEST(no_more_than_1024_descriptors_are_kept),
     TEST(a_frame_that_drips_does_not_win_time),
     TEST(an_end_inside_a_frame_drops_it),
     TEST(writing_to_a_peer_that_is_gone_raises_no_signal),

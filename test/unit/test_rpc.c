@@ -3,7 +3,9 @@
  */
 #include "peer.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include "channel.h"
 
@@ -170,6 +172,48 @@ static void a_request_has_no_deadline_and_a_call_tells_its_own(void **state)
     request = expect_request(ends[1]);
     assert_int_equal(request.time_left, 1);
     free_pair(ends);
+}
+
+static void *call_with_a_large_request(void *arg)
+{
+    proc_message reply;
+    char *data = calloc(1, 65537); /* beyond what goes before the other end's HELLO */
+
+    (void)proc_channel_call(arg, ASK(.data = data, .size = data != NULL ? 65537 : 0), &reply, IN_TIME);
+    free(data);
+    return NULL;
+}
+
+static void await_driver(proc_channel *c)
+{
+    bool driving = false;
+    while (!driving) {
+        (void)sched_yield();
+        channel_lock(c);
+        driving = c->driving;
+        channel_unlock(c);
+    }
+}
+
+static void the_wait_for_room_counts_against_the_time_of_a_call(void **state)
+{
+    (void)state;
+    enum { WAIT_MS = 30 };
+    pthread_t caller;
+    raw r;
+
+    raw_begin(&r, NULL);
+    assert_int_equal(pthread_create(&caller, NULL, call_with_a_large_request, r.channel), 0);
+    await_driver(r.channel);
+    poll(NULL, 0, WAIT_MS);
+    raw_greet(&r, 1024 * 1024);
+
+    frame request = raw_await(&r, FRAME_REQUEST);
+    assert_int_equal(request.flags, FRAME_DEADLINE);
+    assert_true(request.timeout_ms >= 1 && request.timeout_ms <= IN_TIME - WAIT_MS + 1);
+    raw_frame(&r, (frame){.kind = FRAME_REPLY, .id = request.id}, NULL);
+    assert_int_equal(pthread_join(caller, NULL), 0);
+    raw_end(&r);
 }
 
 /* ---- cancelling ---- */
@@ -409,6 +453,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_part_ends_a_call_with_ebadmsg),
     TEST(a_late_reply_is_dropped),
     TEST(a_request_has_no_deadline_and_a_call_tells_its_own),
+    TEST(the_wait_for_room_counts_against_the_time_of_a_call),
     TEST(a_cancelled_request_tells_the_other_end_and_drops_the_reply),
     TEST(a_request_that_is_cancelled_before_it_left_never_leaves),
     TEST(cancelling_a_request_with_descriptors_does_not_overtake_it),
