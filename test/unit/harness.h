@@ -65,6 +65,24 @@ enum { POSIX_BUILD = 1 };
 #else
 enum { POSIX_BUILD = 0 };
 #endif
+
+/* gcc defines __SANITIZE_ADDRESS__ and __SANITIZE_THREAD__, clang knows features. */
+#ifdef __has_feature
+#define HAS_FEATURE(feature) __has_feature(feature)
+#else
+#define HAS_FEATURE(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+enum { ADDRESS_SANITIZER = 1 };
+#else
+enum { ADDRESS_SANITIZER = 0 };
+#endif
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+enum { THREAD_SANITIZER = 1 };
+#else
+enum { THREAD_SANITIZER = 0 };
+#endif
+
 bool is_root(void);
 bool under_valgrind(void);
 /* The launcher for this test alone: harness_end sets back what the environment says. */

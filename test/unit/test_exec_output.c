@@ -238,11 +238,8 @@ static void memory_is_bounded_by_what_is_kept(void **state)
         {"33554432", PROC_UNLIMITED, PROC_OVERFLOW_KILL, 2 * 32 * 1024 + 4 * 1024},
     };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    SKIP("a sanitizer takes memory of its own");
-#endif
-    if (under_valgrind()) {
-        SKIP("valgrind takes memory of its own");
+    if (ADDRESS_SANITIZER || THREAD_SANITIZER || under_valgrind()) {
+        SKIP("a checker takes memory of its own");
     }
     for (size_t i = 0; i < COUNT(cases); i++) {
         in_copy(capture_in_a_new_process, (void *)&cases[i]);

@@ -855,6 +855,9 @@ static void many_threads_fork_at_once(void **state)
     (void)state;
     pthread_t threads[4];
 
+    if (ADDRESS_SANITIZER) { /* the copy waits for a lock that another thread held at the fork; libc releases its own */
+        SKIP("the address sanitizer's malloc may hang in a copy of a process with threads");
+    }
     for (size_t i = 0; i < COUNT(threads); i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, fork_and_talk, NULL), 0);
     }

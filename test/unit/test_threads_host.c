@@ -335,11 +335,7 @@ static void no_call_is_a_cancellation_point(void **state)
 
 /* ---- a small stack ---- */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { EXTRA_STACK = 512 * 1024 };
-#else
-enum { EXTRA_STACK = 8 * 1024 };
-#endif
+enum { EXTRA_STACK = (ADDRESS_SANITIZER || THREAD_SANITIZER ? 512 : 8) * 1024 };
 
 static void *use_little_stack(void *arg)
 {
