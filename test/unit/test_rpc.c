@@ -199,11 +199,11 @@ static void the_wait_for_room_counts_against_the_time_of_a_call(void **state)
 {
     (void)state;
     enum { WAIT_MS = 30 };
-    pthread_t caller;
+    pthread_t thread;
     raw r;
 
     raw_begin(&r, NULL);
-    assert_int_equal(pthread_create(&caller, NULL, call_with_a_large_request, r.channel), 0);
+    assert_int_equal(pthread_create(&thread, NULL, call_with_a_large_request, r.channel), 0);
     await_driver(r.channel);
     poll(NULL, 0, WAIT_MS);
     raw_greet(&r, 1024 * 1024);
@@ -212,7 +212,7 @@ static void the_wait_for_room_counts_against_the_time_of_a_call(void **state)
     assert_int_equal(request.flags, FRAME_DEADLINE);
     assert_true(request.timeout_ms >= 1 && request.timeout_ms <= IN_TIME - WAIT_MS + 1);
     raw_frame(&r, (frame){.kind = FRAME_REPLY, .id = request.id}, NULL);
-    assert_int_equal(pthread_join(caller, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
     raw_end(&r);
 }
 
