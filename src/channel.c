@@ -529,13 +529,17 @@ int64_t channel_deadline(int timeout_ms)
     return timeout_ms == 0 ? 0 : timeout_ms < 0 ? SYS_NEVER : sys_deadline(sys_now(), timeout_ms);
 }
 
-int channel_read_or_wait(proc_channel *c, int64_t deadline)
+int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *reads)
 {
+    bool look = *reads > 0 && *reads % CHANNEL_READS_A_LOOK == 0 && deadline != SYS_NEVER;
+    if (look && deadline <= sys_now()) {
+        return -ETIMEDOUT;
+    }
     if (!channel_read(c)) {
         return channel_wait(c, deadline);
     }
-    bool look = ++c->reads % CHANNEL_READS_A_LOOK == 0 && deadline != SYS_NEVER;
-    return look && deadline <= sys_now() ? -ETIMEDOUT : 0;
+    ++*reads;
+    return 0;
 }
 
 bool channel_is_full(const proc_channel *c)
@@ -543,7 +547,7 @@ bool channel_is_full(const proc_channel *c)
     return c->kept_bytes >= c->backlog || c->kept_fds + c->in.batch_fds >= CHANNEL_KEPT_FDS;
 }
 
-int channel_await_other_end(proc_channel *c, int64_t deadline)
+int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads)
 {
     if (channel_is_full(c)) {
         return -EDEADLK;
@@ -552,7 +556,7 @@ int channel_await_other_end(proc_channel *c, int64_t deadline)
         channel_grant_ahead(c);
         channel_write(c);
     }
-    return channel_read_or_wait(c, deadline);
+    return channel_read_or_wait(c, deadline, reads);
 }
 
 bool channel_has_to_tell(const proc_channel *c)

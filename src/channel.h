@@ -90,7 +90,6 @@ struct proc_channel {
     /* what has arrived for recv, a ring; each is a frame of the other end's messages, requests and replies */
     inbox_frame *kept;
     size_t kept_first, kept_count, kept_capacity, kept_bytes, kept_fds;
-    unsigned reads;
     inbox_frame current;                        /* what recv handed out last */
     bool wants_next;                            /* recv does: it is empty, and the next need not be kept first */
     uint32_t received, consumed, granted, told; /* wire bytes of gated frames, modulo 2^32 */
@@ -129,8 +128,9 @@ hidden void channel_write(proc_channel *c);                 /* as far as it goes
 hidden bool channel_read(proc_channel *c);                  /* once, and parses what came; false: nothing came */
 hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until there is something for recv */
 hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or -ETIMEDOUT, or another failure */
-/* Reads once, or waits where there was nothing. An end that never stops talking keeps nobody past the deadline. */
-hidden int channel_read_or_wait(proc_channel *c, int64_t deadline);
+/* Reads once, or waits where there was nothing. An end that never stops talking keeps nobody past the deadline: *reads,
+ * 0 at first, counts those of one call. What was read before -ETIMEDOUT has been parsed. */
+hidden int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *reads);
 /* As much is kept as may be, in bytes or in descriptors. */
 hidden bool channel_is_full(const proc_channel *c);
 hidden void channel_fail(proc_channel *c, int error, const char *why);
@@ -152,7 +152,7 @@ hidden void rpc_end(proc_channel *c); /* no reply will come any more */
 hidden int64_t channel_deadline(int timeout_ms);
 hidden int64_t channel_own_deadline(const proc_channel *c);
 /* For those who wait for something else than a message: what comes is kept, up to the backlog; past it -EDEADLK. */
-hidden int channel_await_other_end(proc_channel *c, int64_t deadline);
+hidden int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads);
 hidden bool channel_has_to_tell(const proc_channel *c);
 hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough */
 hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);

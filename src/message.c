@@ -156,6 +156,7 @@ static bool may_go(const proc_channel *c, const proc_message *message, message_k
 /* Waits until it may go, reading ahead: the other end may be doing the very same. Lock held. */
 int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind)
 {
+    unsigned reads = 0;
     for (bool wrote = false;;) {
         channel_parse(c, false);
         int err = message_admit(c, message, kind >= MESSAGE_PART);
@@ -167,7 +168,7 @@ int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t 
             wrote = true;
             continue;
         }
-        err = channel_await_other_end(c, deadline);
+        err = channel_await_other_end(c, deadline, &reads);
         if (err < 0) {
             return err;
         }
@@ -245,6 +246,7 @@ int proc_channel_send(proc_channel *channel, const proc_message *message, int ti
 
 static int flush(proc_channel *c, int64_t deadline)
 {
+    unsigned reads = 0;
     for (;;) {
         channel_parse(c, false);
         channel_write(c);
@@ -257,7 +259,7 @@ static int flush(proc_channel *c, int64_t deadline)
         if (outbox_is_empty(&c->out)) {
             return 0;
         }
-        int err = channel_await_other_end(c, deadline);
+        int err = channel_await_other_end(c, deadline, &reads);
         if (err < 0) {
             return err;
         }
@@ -352,6 +354,7 @@ int message_take(proc_channel *c, proc_message *message)
 
 static int receive_message(proc_channel *c, proc_message *message, int64_t deadline)
 {
+    unsigned reads = 0;
     for (;;) {
         int taken = message_take(c, message);
         if (taken == 0) {
@@ -361,7 +364,7 @@ static int receive_message(proc_channel *c, proc_message *message, int64_t deadl
             return taken;
         }
         channel_write(c);
-        int err = channel_read_or_wait(c, deadline);
+        int err = channel_read_or_wait(c, deadline, &reads);
         if (err < 0) {
             return err;
         }

@@ -242,6 +242,7 @@ static void give_reply(proc_channel *c, proc_message *reply, inbox_frame *f)
 static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_t deadline)
 {
     size_t place = (id & ((1u << PLACE_BITS) - 1)) - 1;
+    unsigned reads = 0;
     for (;;) {
         channel_parse(c, false);
         own_request *r = &c->own[place];
@@ -256,7 +257,7 @@ static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_
         int err = r->result;
         if (err == 0) {
             channel_write(c);
-            err = channel_await_other_end(c, deadline);
+            err = channel_await_other_end(c, deadline, &reads);
         }
         r = &c->own[place];
         if (err < 0 && r->state == REQUEST_CALLED) {

@@ -114,6 +114,21 @@ static void every_size_arrives_whole(void **state)
     free_pair(ends);
 }
 
+static void what_has_come_is_received_without_waiting_each_time(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+    proc_message message;
+
+    make_pair(ends, NULL);
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(proc_channel_send(ends[0], MESSAGE(.type = i), 0), 0);
+        assert_int_equal(proc_channel_recv(ends[1], &message, 0), 0);
+        assert_int_equal(message.type, i);
+    }
+    free_pair(ends);
+}
+
 static void the_rest_of_a_message_that_has_begun_is_pending(void **state)
 {
     (void)state;
@@ -553,6 +568,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_message_needs_no_hello_first),
     TEST(large_messages_wait_for_the_hello),
     TEST(every_size_arrives_whole),
+    TEST(what_has_come_is_received_without_waiting_each_time),
     TEST(the_rest_of_a_message_that_has_begun_is_pending),
     TEST(no_size_is_too_large_for_a_limit_of_this_end),
     TEST(posts_stay_below_high_water_and_go_with_a_flush),
