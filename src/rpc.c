@@ -251,6 +251,7 @@ static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_
             if (result == 0) {
                 give_reply(c, reply, &r->reply);
             }
+            channel_drop_frame(c, &r->reply); /* the last one, behind a part that has spoiled the call */
             r->state = REQUEST_FREE;
             return result;
         }

@@ -134,6 +134,30 @@ static void a_part_ends_a_call_with_ebadmsg(void **state)
     free_pair(ends);
 }
 
+/* A part spoils the call; the last reply, when it has come with the same read, is thrown away with all that it has. */
+static void a_last_reply_behind_a_part_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    size_t open_before = count_open();
+    unsigned char bytes[2 * FRAME_HEADER_SIZE];
+    proc_message reply;
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.max_fds = 1));
+    for (uint32_t generation = 1; generation <= 3; generation++) {
+        frame part = {.kind = FRAME_REPLY, .flags = FRAME_MORE, .id = generation << 16 | 1};
+        frame last = {.kind = FRAME_REPLY, .id = part.id, .fd_count = 1};
+        size_t size = raw_encode(&part, NULL, bytes);
+
+        size += raw_encode(&last, NULL, bytes + size);
+        assert_true(raw_send(&r, bytes, size, (const int[]){STDERR_FILENO}, 1));
+        assert_int_equal(proc_channel_call(r.channel, ASK(.type = 1), &reply, IN_TIME), -EBADMSG);
+    }
+    assert_true(count_open() <= open_before + 4); /* the socket's ends, and the pipe that wakes who waits */
+    raw_end(&r);
+    assert_int_equal(count_open(), open_before);
+}
+
 /* ---- deadlines ---- */
 
 static void a_late_reply_is_dropped(void **state)
@@ -451,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_reply_may_come_in_parts),
     TEST(a_last_reply_stays_behind_parts_that_wait),
     TEST(a_part_ends_a_call_with_ebadmsg),
+    TEST(a_last_reply_behind_a_part_leaves_nothing_behind),
     TEST(a_late_reply_is_dropped),
     TEST(a_request_has_no_deadline_and_a_call_tells_its_own),
     TEST(the_wait_for_room_counts_against_the_time_of_a_call),
