@@ -346,7 +346,7 @@ bool channel_read(proc_channel *c)
         return true;
     }
     inbox_add(&c->in, (size_t)got);
-    c->drained = (size_t)got < room;
+    c->drained = (size_t)got < room && !c->peer_gone; /* of a dead peer every last byte: descriptors end a read early */
     return true;
 }
 

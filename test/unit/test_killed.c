@@ -253,6 +253,44 @@ static void descriptors_of_a_killed_sender_are_whole_or_closed(void **state)
     }
 }
 
+enum { SENT_BEFORE_THE_END = 5 };
+
+static int send_descriptors_and_end(proc_channel *parent, void *arg)
+{
+    static const int fd = 0;
+    proc_message hello;
+
+    (void)arg;
+    if (proc_channel_recv(parent, &hello, PROC_FOREVER) < 0) {
+        return 1;
+    }
+    for (uint32_t i = 0; i < SENT_BEFORE_THE_END; i++) {
+        if (proc_channel_send(parent, MESSAGE(.type = i, .fds = &fd, .fd_count = 1), PROC_FOREVER) < 0) {
+            return 1;
+        }
+    }
+    return proc_channel_flush(parent, PROC_FOREVER) < 0;
+}
+
+static void all_descriptors_of_a_child_that_has_ended_are_received(void **state)
+{
+    (void)state;
+    proc_child *child = start_worker(send_descriptors_and_end, NULL, CHANNEL_OPTIONS(.max_fds = 1));
+    proc_channel *c = proc_child_channel(child);
+    proc_message m;
+
+    assert_int_equal(proc_channel_send(c, MESSAGE(.type = 1), IN_TIME), 0);
+    assert_int_equal(proc_child_wait(child, IN_TIME, NULL), 0);
+
+    for (uint32_t i = 0; i < SENT_BEFORE_THE_END; i++) {
+        assert_int_equal(proc_channel_recv(c, &m, IN_TIME), 0);
+        assert_int_equal(m.type, i);
+        assert_int_equal(m.fd_count, 1);
+    }
+    expect_end(c, -EPIPE);
+    proc_child_free(child);
+}
+
 /* ---- the first words, and the last ---- */
 
 static void killed_before_it_has_said_a_word(void **state)
@@ -368,6 +406,7 @@ static const struct CMUnitTest tests[] = {
     TEST(calls_to_a_killed_worker_all_end_with_epipe),
     TEST(a_killed_caller_leaves_its_requests_to_be_answered_in_vain),
     TEST(descriptors_of_a_killed_sender_are_whole_or_closed),
+    TEST(all_descriptors_of_a_child_that_has_ended_are_received),
     TEST(killed_before_it_has_said_a_word),
     TEST(freed_in_the_middle_of_everything),
     TEST(a_worker_whose_parent_is_killed_is_told_and_ends),
