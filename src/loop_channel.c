@@ -24,6 +24,7 @@ struct loop_channel {
     void *ctx;
     loop_source reading, writing, exit; /* reading writes too, where both are one descriptor */
     loop_member *child;                 /* whose channel it is, if that is in the loop; it outlives this */
+    bool behind;                        /* more has come than was handed out */
 };
 
 static loop_channel *of_observer(channel_observer *o)
@@ -123,6 +124,7 @@ static void tell_end(loop_channel *l, int reason)
 /* False: it has left the loop, or there is more than belongs in one turn. */
 static bool hand_out_messages(loop_channel *l, int most)
 {
+    l->behind = false;
     for (int i = 0; i < most; i++) {
         proc_message m = {.type = 0};
         channel_lock(l->channel);
@@ -143,6 +145,7 @@ static bool hand_out_messages(loop_channel *l, int most)
         channel_drop_frame(l->channel, &l->channel->current);
         channel_unlock_quietly(l->channel);
     }
+    l->behind = true;
     loop_attend(&l->member);
     return false;
 }
@@ -183,10 +186,11 @@ static void take_turn(loop_channel *l)
     }
 }
 
+/* What has come is handed out first, or an end that sends faster than that would fill the memory. */
 static void channel_ready(loop_source *s, short revents)
 {
     loop_channel *l = (loop_channel *)s->member;
-    if ((revents & ~POLLOUT) != 0) {
+    if ((revents & ~POLLOUT) != 0 && !l->behind) {
         channel_lock(l->channel);
         l->channel->drained = false;
         (void)channel_read(l->channel);
