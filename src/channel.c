@@ -23,7 +23,8 @@ enum { MOST_SIZE = 256 * 1024 * 1024, MOST_WINDOW = 1024 * 1024 * 1024 }; /* wha
  */
 static void alarm_driver(proc_channel *c)
 {
-    if (c->driving && !c->woken && c->wake[1] >= 0 && (c->news || (!c->write_ended && outbox_can_send(&c->out)))) {
+    bool stale = c->news || (!c->watches_write && !c->write_ended && outbox_can_send(&c->out));
+    if (c->driving && !c->woken && c->wake[1] >= 0 && stale) {
         int cancel = sys_hold_cancel();
         c->woken = true;
         (void)sys_write(c->wake[1], "", 1);
@@ -131,6 +132,7 @@ static int drive(proc_channel *c, int64_t deadline)
         (void)pthread_cond_broadcast(&c->changed); /* it may be for one of them */
     }
     c->driving = true;
+    c->watches_write = write || c->retry_at != SYS_NEVER;
     c->news = false;
     (void)pthread_mutex_unlock(&c->lock);
     int ready = sys_poll(fds, COUNT, deadline);

@@ -1,10 +1,12 @@
 /*
  * Calls between threads: a server in one, callers in many, and whoever receives beside them.
  */
+#include "lifeline.h"
 #include "peer.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "channel.h"
 
@@ -323,6 +325,56 @@ static void a_receiver_wakes_up_when_another_thread_has_read_its_message(void **
     free_pair(ends);
 }
 
+typedef struct waiter {
+    proc_channel *channel;
+    pthread_t thread;
+    int result;
+    int64_t cpu_ms;
+} waiter;
+
+static void *flush_in_vain(void *arg)
+{
+    waiter *w = arg;
+
+    w->result = proc_channel_flush(w->channel, 1000);
+    w->cpu_ms = own_cpu_ms();
+    return NULL;
+}
+
+static void *receive_in_vain(void *arg)
+{
+    waiter *w = arg;
+    proc_message m;
+
+    w->result = proc_channel_recv(w->channel, &m, 1000);
+    w->cpu_ms = own_cpu_ms();
+    return NULL;
+}
+
+static void two_who_wait_for_an_end_that_does_not_read_sleep(void **state)
+{
+    (void)state;
+    static const int least = 1;
+    char *data = pattern(60000);
+    waiter flushes, receives;
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.linger_ms = 1));
+    assert_int_equal(setsockopt(proc_channel_fd(r.channel), SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    assert_int_equal(proc_channel_send(r.channel, MESSAGE(.data = data, .size = 60000), 0), 0);
+    assert_int_not_equal(proc_channel_pending(r.channel), 0);
+    flushes.channel = receives.channel = r.channel;
+    assert_int_equal(pthread_create(&flushes.thread, NULL, flush_in_vain, &flushes), 0);
+    assert_int_equal(pthread_create(&receives.thread, NULL, receive_in_vain, &receives), 0);
+    pthread_join(flushes.thread, NULL);
+    pthread_join(receives.thread, NULL);
+
+    assert_int_equal(flushes.result, -ETIMEDOUT);
+    assert_int_equal(receives.result, -ETIMEDOUT);
+    assert_true(flushes.cpu_ms + receives.cpu_ms < 250);
+    raw_end(&r);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_call_returns_its_reply),
     TEST(a_reply_outlives_its_channel),
@@ -331,6 +383,7 @@ static const struct CMUnitTest tests[] = {
     TEST(both_ends_call_each_other_nested),
     TEST(eight_threads_call_while_another_receives),
     TEST(a_receiver_wakes_up_when_another_thread_has_read_its_message),
+    TEST(two_who_wait_for_an_end_that_does_not_read_sleep),
 };
 
 HARNESS_MAIN(tests)
