@@ -116,6 +116,7 @@ const char *rpc_take_reply(proc_channel *c, inbox_frame *f)
 static void drop(proc_channel *c, own_request *r)
 {
     uint32_t id = id_of(c, r);
+    c->news = true; /* for who waits for a free place, or for the last reply after END */
     if (outbox_remove(&c->out, OUTBOX_GATED, FRAME_REQUEST, id) > 0) {
         give_place_back(c, r);
         return;

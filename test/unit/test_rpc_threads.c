@@ -325,6 +325,36 @@ static void a_receiver_wakes_up_when_another_thread_has_read_its_message(void **
     free_pair(ends);
 }
 
+static void *receive_the_end(void *arg)
+{
+    receiver *r = arg;
+    proc_message m;
+
+    r->result = proc_channel_recv(r->channel, &m, IN_TIME);
+    return NULL;
+}
+
+static void a_receiver_wakes_up_when_the_last_request_after_the_end_is_given_up(void **state)
+{
+    (void)state;
+    receiver receives;
+    int64_t id;
+    raw r;
+
+    raw_meet(&r, NULL);
+    receives.channel = r.channel;
+    id = ask(r.channel, 1);
+    raw_frame(&r, (frame){.kind = FRAME_END}, NULL);
+    assert_int_equal(pthread_create(&receives.thread, NULL, receive_the_end, &receives), 0);
+    while (!is_waiting(r.channel)) {
+    }
+    assert_int_equal(proc_channel_cancel(r.channel, id), 0);
+    pthread_join(receives.thread, NULL);
+
+    assert_int_equal(receives.result, -EPIPE);
+    raw_end(&r);
+}
+
 typedef struct waiter {
     proc_channel *channel;
     pthread_t thread;
@@ -383,6 +413,7 @@ static const struct CMUnitTest tests[] = {
     TEST(both_ends_call_each_other_nested),
     TEST(eight_threads_call_while_another_receives),
     TEST(a_receiver_wakes_up_when_another_thread_has_read_its_message),
+    TEST(a_receiver_wakes_up_when_the_last_request_after_the_end_is_given_up),
     TEST(two_who_wait_for_an_end_that_does_not_read_sleep),
 };
 
