@@ -275,18 +275,23 @@ typedef struct receiver {
 
 enum { RECEIVED = 500 };
 
+static void receive_in_time(receiver *r)
+{
+    proc_message message;
+    int64_t begin = now_ms();
+
+    r->result = proc_channel_recv(r->channel, &message, 5000);
+    if (now_ms() - begin >= 5000) {
+        r->result = -ETIMEDOUT; /* also when it found something then */
+    }
+}
+
 static void *receive_all(void *arg)
 {
     receiver *r = arg;
 
     while (r->result == 0 && atomic_load(&r->got) < RECEIVED) {
-        proc_message message;
-        int64_t begin = now_ms();
-
-        r->result = proc_channel_recv(r->channel, &message, 5000);
-        if (now_ms() - begin >= 5000) {
-            r->result = -ETIMEDOUT; /* also when it found the message then */
-        }
+        receive_in_time(r);
         atomic_fetch_add(&r->got, 1);
     }
     return NULL;
@@ -327,10 +332,7 @@ static void a_receiver_wakes_up_when_another_thread_has_read_its_message(void **
 
 static void *receive_the_end(void *arg)
 {
-    receiver *r = arg;
-    proc_message m;
-
-    r->result = proc_channel_recv(r->channel, &m, IN_TIME);
+    receive_in_time(arg);
     return NULL;
 }
 
