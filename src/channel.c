@@ -509,6 +509,7 @@ void channel_keep(proc_channel *c, inbox_frame *f)
         channel_fail(c, -ENOMEM, "out of memory");
         return;
     }
+    inbox_tighten(&c->in, f);
     c->kept[(c->kept_first + c->kept_count++) & (c->kept_capacity - 1)] = *f;
     c->kept_bytes += FRAME_HEADER_SIZE + frame_padded(f->header.size);
     c->kept_fds += f->batch != NULL ? f->batch->count : 0;

@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLAB_SIZE = 256 * 1024, LEAST_SLAB_ROOM = 16 * 1024 };
+enum {
+    SLAB_SIZE = 256 * 1024,
+    LEAST_SLAB_ROOM = 16 * 1024,
+    TIGHT_SIZE = 64 * 1024,
+    MOST_HELD = 8 /* times its own size, by a frame that stays */
+};
 
 void inbox_init(inbox *in)
 {
@@ -50,7 +55,7 @@ static bool is_ours_alone(slab *s)
 /* One that is no longer read into goes when nobody looks at it any more, or serves again. */
 static void settle_slab(inbox *in, slab *s)
 {
-    if (s == NULL || s == in->slab || s->lent > 0) {
+    if (s == NULL || s == in->slab || s == in->tight || s->lent > 0) {
         return;
     }
     if (in->spare == NULL && s->capacity == SLAB_SIZE && is_ours_alone(s)) {
@@ -88,6 +93,40 @@ static size_t wanted_capacity(const inbox *in)
     size_t have = in->end - in->start;
     size_t doubled = 2 * have;
     return doubled + LEAST_SLAB_ROOM > SLAB_SIZE ? doubled + LEAST_SLAB_ROOM : SLAB_SIZE;
+}
+
+static int make_room_in_tight(inbox *in, size_t size)
+{
+    if (in->tight != NULL && is_ours_alone(in->tight)) {
+        in->tight_end = 0;
+    }
+    if (in->tight == NULL || in->tight->capacity - in->tight_end < size) {
+        slab *next = new_slab(in, size > TIGHT_SIZE ? size : TIGHT_SIZE);
+        if (next == NULL) {
+            return -ENOMEM;
+        }
+        slab *old = in->tight;
+        in->tight = next;
+        in->tight_end = 0;
+        settle_slab(in, old);
+    }
+    return 0;
+}
+
+void inbox_tighten(inbox *in, inbox_frame *f)
+{
+    size_t size = frame_padded(f->header.size);
+    if (f->slab == in->tight || FRAME_HEADER_SIZE + size >= f->slab->capacity / MOST_HELD ||
+        make_room_in_tight(in, size) < 0) {
+        return; /* no memory: it stays where it is */
+    }
+    unsigned char *to = in->tight->data + in->tight_end;
+    memcpy(to, f->payload, size);
+    in->tight_end += size;
+    in->tight->lent++;
+    inbox_return(in, f->slab);
+    f->payload = to;
+    f->slab = in->tight;
 }
 
 static void tell_space(const inbox *in, unsigned char **at, size_t *room)
@@ -204,7 +243,8 @@ void inbox_free(inbox *in)
     inbox_drop_fds(in);
     slab_release(in->slab);
     slab_release(in->spare);
-    in->slab = in->spare = NULL;
+    slab_release(in->tight);
+    in->slab = in->spare = in->tight = NULL;
 }
 
 /* ---- frames ---- */
@@ -262,5 +302,8 @@ int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char
     f->payload = header + FRAME_HEADER_SIZE;
     f->slab = in->slab;
     f->slab->lent++;
+    if (f->slab->capacity > SLAB_SIZE) {
+        inbox_tighten(in, f); /* it is what a large frame has left */
+    }
     return 1;
 }

@@ -40,6 +40,8 @@ typedef struct inbox {
     slab *slab;
     size_t start, end; /* of the bytes in slab that have not been handed out */
     slab *spare;
+    slab *tight; /* frames that were copied, up to tight_end */
+    size_t tight_end;
     fd_batch *first_batch, **last_batch;
     size_t batch_fds; /* how many descriptors wait in batches */
 } inbox;
@@ -61,6 +63,8 @@ hidden void inbox_drop_fds(inbox *in); /* those that no frame has claimed */
 /* 1 and a frame, 0: not whole yet, or -EPROTO and why. */
 hidden int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why);
 hidden bool inbox_has_part(const inbox *in); /* a frame has begun to arrive */
+/* A frame that is to stay for long: where it would hold much more than its own size, it is copied. */
+hidden void inbox_tighten(inbox *in, inbox_frame *f);
 
 /* What a frame had of a slab is given back. NULL will do. */
 hidden void inbox_return(inbox *in, slab *s);
