@@ -105,6 +105,7 @@ static void a_launcher_that_is_killed_is_the_end(void **state)
     expect_capitals(&l, "a", "A");
     assert_int_equal(proc_child_kill(l.launcher, SIGKILL), 0);
     expect_end(l.channel, -EPIPE);
+    assert_int_equal(proc_child_wait(l.launcher, IN_TIME, NULL), 0); /* its two pipes do not go at the very same time */
     assert_int_equal(proc_channel_send(l.channel, MESSAGE(.type = 1), IN_TIME), -EPIPE);
     proc_channel_free(l.channel);
     proc_child_free(l.launcher);
