@@ -185,6 +185,7 @@ int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, s
     o->begun = q;
     o->begun_left = left;
     o->begun_carries = true;
+    o->begun_request = f->kind == FRAME_REQUEST ? f->id : 0;
     return 0;
 }
 
@@ -313,6 +314,7 @@ static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
         o->replies -= is_last_reply(&f);
     }
     o->begun_carries = carries(&f);
+    o->begun_request = f.kind == FRAME_REQUEST ? f.id : 0;
     if (f.fd_count > 0 && *fds_went) {
         drop_first_fds(q);
         *fds_went = false;
@@ -399,6 +401,11 @@ bool outbox_has(const outbox *o, int queue, uint8_t kind, uint32_t id)
         at += wire_size(&f);
     }
     return false;
+}
+
+bool outbox_holds_request(const outbox *o, uint32_t id)
+{
+    return (o->begun != NULL && o->begun_request == id) || outbox_has(o, OUTBOX_GATED, FRAME_REQUEST, id);
 }
 
 bool outbox_acknowledge(outbox *o, uint32_t ack)

@@ -25,10 +25,11 @@ typedef struct outbox {
     outbox_queue queues[OUTBOX_QUEUES];
     outbox_queue *begun; /* whose first frame has been sent in part: it is finished before anything else */
     size_t begun_left;
-    bool begun_carries;   /* a program's payload */
-    size_t pending;       /* bytes of messages (frames that carry a program's payload) that have not begun */
-    size_t replies;       /* last ones that have not begun: the other end cannot know that its request is done with */
-    uint32_t sent, acked; /* wire bytes of gated frames, modulo 2^32 */
+    bool begun_carries;     /* a program's payload */
+    uint32_t begun_request; /* its id, where it is a request */
+    size_t pending;         /* bytes of messages (frames that carry a program's payload) that have not begun */
+    size_t replies;         /* last ones that have not begun: the other end cannot know that its request is done with */
+    uint32_t sent, acked;   /* wire bytes of gated frames, modulo 2^32 */
     uint32_t window;
 } outbox;
 
@@ -62,7 +63,8 @@ hidden int outbox_put_rest(outbox *o, int queue, const frame *f, const void *pay
 /* Frames of that kind and id that have not begun are taken out. How many there were. */
 hidden size_t outbox_remove(outbox *o, int queue, uint8_t kind, uint32_t id);
 hidden bool outbox_has(const outbox *o, int queue, uint8_t kind,
-                       uint32_t id); /* one that has not begun, or not ended */
+                       uint32_t id);                            /* one that has not begun, or not ended */
+hidden bool outbox_holds_request(const outbox *o, uint32_t id); /* all of it, or its rest */
 /* False: the other end acknowledges what was never sent, or takes back. */
 hidden bool outbox_acknowledge(outbox *o, uint32_t ack);
 

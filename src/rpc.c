@@ -151,6 +151,12 @@ static uint32_t milliseconds_left(int64_t deadline)
     return left < 1 ? 1 : left > INT32_MAX ? INT32_MAX : (uint32_t)left;
 }
 
+/* Nobody will read it to its end. */
+static bool is_lost(const proc_channel *c, uint32_t id)
+{
+    return c->write_ended && outbox_holds_request(&c->out, id);
+}
+
 /* Queues it and writes as far as it goes. */
 static int start_request(proc_channel *c, const proc_message *request, int64_t deadline, request_state state,
                          own_request **place)
@@ -180,6 +186,10 @@ static int start_request(proc_channel *c, const proc_message *request, int64_t d
         return err;
     }
     channel_write(c);
+    if (is_lost(c, f.id)) {
+        drop(c, r);
+        return -EPIPE;
+    }
     *place = r;
     return 0;
 }
@@ -259,7 +269,7 @@ static int await_reply(proc_channel *c, uint32_t id, proc_message *reply, int64_
         int err = r->result;
         if (err == 0) {
             channel_write(c);
-            err = channel_await_other_end(c, deadline, &reads);
+            err = is_lost(c, id) ? -EPIPE : channel_await_other_end(c, deadline, &reads);
         }
         r = &c->own[place];
         if (err < 0 && r->state == REQUEST_CALLED) {
@@ -386,6 +396,7 @@ int proc_channel_reply(proc_channel *channel, const proc_message *request, const
     }
     if (err == 0) {
         channel_write(channel);
+        err = channel->write_ended ? -EPIPE : 0;
     }
     channel_unlock(channel);
     sys_release_cancel(cancel);

@@ -88,6 +88,7 @@ static void a_last_reply_stays_behind_parts_that_wait(void **state)
 
 typedef struct caller {
     proc_channel *channel;
+    proc_message request;
     pthread_t thread;
     int timeout_ms, result;
 } caller;
@@ -97,15 +98,21 @@ static void *call_once(void *arg)
     caller *c = arg;
     proc_message reply;
 
-    c->result = proc_channel_call(c->channel, ASK(.type = 1), &reply, c->timeout_ms);
+    c->result = proc_channel_call(c->channel, &c->request, &reply, c->timeout_ms);
     proc_message_clear(&reply);
     return NULL;
 }
 
+static void launch_caller(caller *c)
+{
+    c->result = 1;
+    assert_int_equal(pthread_create(&c->thread, NULL, call_once, c), 0);
+}
+
 static void start_caller(caller *c, proc_channel *channel, int timeout_ms)
 {
-    *c = (caller){.channel = channel, .timeout_ms = timeout_ms, .result = 1};
-    assert_int_equal(pthread_create(&c->thread, NULL, call_once, c), 0);
+    *c = (caller){.channel = channel, .request = {.type = 1}, .timeout_ms = timeout_ms};
+    launch_caller(c);
 }
 
 static int finish_caller(caller *c)
@@ -439,6 +446,60 @@ static void calls_end_when_the_other_end_goes(void **state)
     free_pair(ends);
 }
 
+/* Over pipes the end of one direction is not that of the other. */
+static void open_over_pipes(proc_channel **c, int *to, int *from)
+{
+    int in[2], out[2];
+
+    make_pipe(in);
+    make_pipe(out);
+    assert_int_equal(proc_channel_open(c, in[0], out[1], CHANNEL_OPTIONS(.linger_ms = 1)), 0);
+    *to = in[1];
+    *from = out[0];
+}
+
+static void a_request_that_nobody_will_read_ends_with_epipe(void **state)
+{
+    (void)state;
+    proc_channel *c;
+    proc_message reply;
+    int to, from;
+
+    open_over_pipes(&c, &to, &from);
+    close(from);
+    assert_int_equal(proc_channel_call(c, ASK(.type = 1), &reply, IN_TIME), -EPIPE);
+    assert_int_equal(proc_channel_request(c, ASK(.type = 1), IN_TIME), -EPIPE);
+
+    proc_channel_free(c);
+    close(to);
+    open_over_pipes(&c, &to, &from);
+    close(from);
+    assert_int_equal(proc_channel_request(c, ASK(.type = 1), IN_TIME), -EPIPE);
+
+    proc_channel_free(c);
+    close(to);
+}
+
+static void a_call_that_nobody_reads_to_its_end_ends_with_epipe(void **state)
+{
+    (void)state;
+    char *data = pattern(64 * 1024); /* more than the pipe has room for */
+    struct pollfd look = {.events = POLLIN};
+    proc_channel *c;
+    int to;
+    caller one;
+
+    open_over_pipes(&c, &to, &look.fd);
+    one = (caller){.channel = c, .request = {.data = data, .size = 64 * 1024}, .timeout_ms = IN_TIME};
+    launch_caller(&one);
+    assert_int_equal(poll(&look, 1, IN_TIME), 1);
+    close(look.fd);
+    assert_int_equal(finish_caller(&one), -EPIPE);
+
+    proc_channel_free(c);
+    close(to);
+}
+
 static void bad_arguments_are_refused(void **state)
 {
     (void)state;
@@ -486,6 +547,8 @@ static const struct CMUnitTest tests[] = {
     TEST(the_65th_request_waits),
     TEST(an_id_is_not_used_again_soon),
     TEST(calls_end_when_the_other_end_goes),
+    TEST(a_request_that_nobody_will_read_ends_with_epipe),
+    TEST(a_call_that_nobody_reads_to_its_end_ends_with_epipe),
     TEST(bad_arguments_are_refused),
 };
 
