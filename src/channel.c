@@ -6,7 +6,7 @@
 
 #include "os/socket.h"
 
-enum { MOST_SIZE = 256 * 1024 * 1024, MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
+enum { MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,12 +103,16 @@ static int sleep_on(proc_channel *c, int64_t deadline)
     return -err;
 }
 
-int channel_peer_exit_fd(const proc_channel *c)
+/* Once there is one it stays the same. */
+int channel_peer_exit_fd(proc_channel *c)
 {
-    return c->peer_exit_fd != NULL && !c->read_ended ? c->peer_exit_fd(c->peer) : -1;
+    if (c->exit_fd < 0 && c->peer_exit_fd != NULL && !c->read_ended) {
+        c->exit_fd = c->peer_exit_fd(c->peer);
+    }
+    return c->read_ended ? -1 : c->exit_fd;
 }
 
-static bool is_peer_gone(const proc_channel *c)
+static bool is_peer_gone(proc_channel *c)
 {
     struct pollfd exit = {.fd = channel_peer_exit_fd(c), .events = POLLIN};
     return exit.fd >= 0 && sys_poll(&exit, 1, 0) > 0;
@@ -272,6 +276,12 @@ static void queue_control(proc_channel *c)
     }
 }
 
+void channel_has_told(proc_channel *c)
+{
+    c->told = c->granted;
+    c->pinged = c->pinged && c->told != c->received; /* one answer for one question */
+}
+
 static void write_queued(proc_channel *c)
 {
     outbox_batch batch;
@@ -279,8 +289,9 @@ static void write_queued(proc_channel *c)
         ssize_t put = send_batch(c, &batch);
         if (put >= 0) {
             outbox_sent(&c->out, &batch, (size_t)put);
-            c->told = batch.begins ? c->granted : c->told;
-            c->pinged = c->pinged && c->told != c->received; /* one answer for one question */
+            if (batch.begins) {
+                channel_has_told(c);
+            }
         } else if (is_passing(c, put)) {
             return;
         } else {
@@ -292,6 +303,9 @@ static void write_queued(proc_channel *c)
 
 void channel_write(proc_channel *c)
 {
+    if (outbox_is_empty(&c->out) && !c->pong_due && !is_ack_due(c)) {
+        return;
+    }
     queue_control(c);
     write_queued(c);
     /* Held back by the window: ask once, so that not even the smallest rest is waited for too long. */
@@ -374,8 +388,8 @@ static const char *take_hello(proc_channel *c, const inbox_frame *f)
         return say_goodbye(c, "a HELLO of a later protocol");
     }
     c->hello_came = true;
-    c->peer_max_size = hello.max_size < MOST_SIZE ? hello.max_size : MOST_SIZE;
-    c->peer_max_fds = hello.max_fds < CHANNEL_MAX_FDS ? hello.max_fds : CHANNEL_MAX_FDS;
+    c->peer_max_size = hello.max_size < c->peer_max_size ? hello.max_size : c->peer_max_size;
+    c->peer_max_fds = hello.max_fds < c->peer_max_fds ? hello.max_fds : c->peer_max_fds;
     c->peer_max_requests = hello.max_requests;
     c->out.window = hello.window < MOST_WINDOW ? hello.window : MOST_WINDOW;
     return NULL;
@@ -406,12 +420,10 @@ static const char *dispatch(proc_channel *c, inbox_frame *f)
     if (!c->hello_came && h->kind != FRAME_HELLO) {
         return "a frame before HELLO";
     }
-    if (!outbox_acknowledge(&c->out, h->ack)) {
+    if (h->ack != c->out.acked && !outbox_acknowledge(&c->out, h->ack)) {
         return "an acknowledgement of what was never sent";
     }
-    if (c->out.acked != c->ping_ack) {
-        c->ping_out = false;
-    }
+    c->ping_out = c->ping_out && c->out.acked == c->ping_ack;
     if (frame_is_gated(h) && (why = take_gated(c, h)) != NULL) {
         return why;
     }
@@ -446,16 +458,23 @@ static const char *dispatch(proc_channel *c, inbox_frame *f)
 
 void channel_parse(proc_channel *c, bool one)
 {
+    if (!inbox_has_any(&c->in) && !c->read_ended) {
+        c->wants_next = false;
+        c->part_by = SYS_NEVER;
+        return;
+    }
     bool progress = false;
     int more = 1;
     const bool direct = c->wants_next;
     while (c->error == 0 && !(one && (c->kept_count > 0 || (direct && !c->wants_next)))) {
-        inbox_frame f = {.slab = NULL};
+        inbox_frame f;
         const char *why = NULL;
         more = inbox_next(&c->in, &c->limits, &f, &why);
         if (more > 0) {
             why = dispatch(c, &f);
-            channel_drop_frame(c, &f);
+            if (f.slab != NULL) {
+                channel_drop_frame(c, &f);
+            }
             progress = true;
         }
         if (why != NULL) {
@@ -539,7 +558,10 @@ int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *reads)
         return -ETIMEDOUT;
     }
     if (!channel_read(c)) {
-        return channel_wait(c, deadline);
+        int err = channel_wait(c, deadline);
+        if (err < 0 || !channel_read(c)) { /* most often that is what it waited for */
+            return err;
+        }
     }
     ++*reads;
     return 0;

@@ -16,6 +16,7 @@ enum {
     CHANNEL_BASELINE_REQUESTS = 16,
     CHANNEL_WINDOW = 1024 * 1024,
     CHANNEL_MAX_REQUESTS = 64,
+    CHANNEL_MAX_SIZE = 256 * 1024 * 1024,
     CHANNEL_MAX_FDS = 250,    /* with one message */
     CHANNEL_KEPT_FDS = 1024,  /* for recv */
     CHANNEL_READS_A_LOOK = 16 /* then the clock */
@@ -56,6 +57,7 @@ struct proc_channel {
     bool refuses_fds;                /* the kernel does: none can come */
     int (*peer_exit_fd)(void *peer); /* a child's: the channel ends with it, even where others hold on to its end */
     void *peer;
+    int exit_fd; /* what it said; negative: nothing yet */
     bool peer_gone;
     channel_observer *observer; /* or NULL */
     bool told_end;              /* by a loop, to the program */
@@ -86,7 +88,7 @@ struct proc_channel {
     inbox in;
     int64_t hello_by, part_by; /* deadlines of the other end */
     bool hello_came;
-    size_t peer_max_size, peer_max_fds, peer_max_requests;
+    size_t peer_max_size, peer_max_fds, peer_max_requests; /* until HELLO comes the most that any end takes */
 
     /* what has arrived for recv, a ring; each is a frame of the other end's messages, requests and replies */
     inbox_frame *kept;
@@ -143,7 +145,7 @@ hidden void channel_consume(proc_channel *c, const frame *f);
 hidden void channel_grant_ahead(proc_channel *c);
 hidden void channel_destroy(proc_channel *c);
 hidden void channel_check_deadlines(proc_channel *c);
-hidden int channel_peer_exit_fd(const proc_channel *c); /* -1: none */
+hidden int channel_peer_exit_fd(proc_channel *c); /* negative: none */
 /* rpc.c: frames of requests. Not NULL: why the protocol does not allow it. */
 hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);
 hidden const char *rpc_take_reply(proc_channel *c, inbox_frame *f);
@@ -154,6 +156,7 @@ hidden int64_t channel_deadline(int timeout_ms);
 hidden int64_t channel_own_deadline(const proc_channel *c);
 /* For those who wait for something else than a message: what comes is kept, up to the backlog; past it -EDEADLK. */
 hidden int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads);
+hidden void channel_has_told(proc_channel *c); /* a frame went, with the newest ack */
 hidden bool channel_has_to_tell(const proc_channel *c);
 hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough */
 hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);
@@ -162,7 +165,8 @@ hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);
 typedef enum message_kind { MESSAGE_PLAIN, MESSAGE_REQUEST, MESSAGE_PART, MESSAGE_LAST_REPLY } message_kind;
 
 hidden int message_check(const proc_message *message);
-hidden int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message);
+/* `writes`: the caller would do so at once. */
+hidden int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message, bool writes);
 hidden int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind);
 /* The next of what is here, without a read: 0, -EAGAIN, or what recv says at the end. */
 hidden int message_take(proc_channel *c, proc_message *message);

@@ -65,7 +65,6 @@ static inline size_t frame_padded(size_t size)
     return (size + (FRAME_ALIGNMENT - 1)) & ~(size_t)(FRAME_ALIGNMENT - 1);
 }
 
-hidden void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER_SIZE]);
 /* NULL, or why the bytes are no header that this end may be sent. */
 hidden const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits);
 /* In one expression, which compilers make one load, or one store, of. */
@@ -82,13 +81,25 @@ static inline void frame_put32(unsigned char *bytes, uint32_t value)
     bytes[3] = (unsigned char)(value >> 24);
 }
 
+static inline void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER_SIZE])
+{
+    frame_put32(bytes, f->size);
+    frame_put32(bytes + 4, (uint32_t)f->kind | (uint32_t)f->flags << 8 | (uint32_t)f->fd_count << 16 |
+                               (uint32_t)FRAME_MAGIC << 24);
+    frame_put32(bytes + 8, f->id);
+    frame_put32(bytes + 12, f->type);
+    frame_put32(bytes + 16, f->timeout_ms);
+    frame_put32(bytes + FRAME_ACK_OFFSET, f->ack);
+}
+
 /* Of a header that this end has encoded: size, kind, flags, fd_count and id, without a check. */
 static inline void frame_read_own(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE])
 {
+    const uint32_t word = frame_get32(bytes + 4);
     f->size = frame_get32(bytes);
-    f->kind = bytes[4];
-    f->flags = bytes[5];
-    f->fd_count = bytes[6];
+    f->kind = (uint8_t)word;
+    f->flags = (uint8_t)(word >> 8);
+    f->fd_count = (uint8_t)(word >> 16);
     f->id = frame_get32(bytes + 8);
 }
 

@@ -183,11 +183,6 @@ void inbox_add(inbox *in, size_t size)
     in->end += size;
 }
 
-bool inbox_has_part(const inbox *in)
-{
-    return in->end > in->start;
-}
-
 /* ---- descriptors ---- */
 
 void fd_batch_free(fd_batch *b)

@@ -62,9 +62,16 @@ hidden int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost);
 hidden void inbox_drop_fds(inbox *in); /* those that no frame has claimed */
 /* 1 and a frame, 0: not whole yet, or -EPROTO and why. */
 hidden int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why);
-hidden bool inbox_has_part(const inbox *in); /* a frame has begun to arrive */
 /* A frame that is to stay for long: where it would hold much more than its own size, it is copied. */
 hidden void inbox_tighten(inbox *in, inbox_frame *f);
+static inline bool inbox_has_part(const inbox *in) /* a frame has begun to arrive */
+{
+    return in->end > in->start;
+}
+static inline bool inbox_has_any(const inbox *in) /* bytes, or descriptors */
+{
+    return inbox_has_part(in) || in->first_batch != NULL;
+}
 
 /* What a frame had of a slab is given back. NULL will do. */
 hidden void inbox_return(inbox *in, slab *s);

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LARGE_MESSAGE = 16 * 1024 }; /* written straight from the caller's memory where nothing waits */
+enum {
+    LARGE_MESSAGE = 16 * 1024, /* post writes it straight from the caller's memory, where nothing waits */
+    SMALL_MESSAGE = 512        /* with its header */
+};
 
 /* ---- what may be sent ---- */
 
@@ -32,32 +35,16 @@ static int message_admit(proc_channel *c, const proc_message *message, bool repl
     if (c->write_ended || (c->shut && !reply)) {
         return -EPIPE;
     }
-    if (c->hello_came && message->size > c->peer_max_size) {
+    if (message->size > c->peer_max_size) {
         return -EMSGSIZE;
     }
-    if (c->hello_came && message->fd_count > c->peer_max_fds) {
-        return -E2BIG;
-    }
-    if (message->fd_count > 250) {
-        return -E2BIG;
-    }
-    if (message->size > 256 * 1024 * 1024) {
-        return -EMSGSIZE; /* no end takes more */
-    }
-    if (message->fd_count > (c->write_socket ? (size_t)CHANNEL_MAX_FDS : 0)) {
-        return -E2BIG; /* whatever the other end claims; a pipe carries none */
-    }
-    return 0;
+    return message->fd_count > c->peer_max_fds ? -E2BIG : 0;
 }
 
 /* ---- queueing ---- */
 
 static int copy_fds(const proc_message *message, int **copies)
 {
-    *copies = NULL;
-    if (message->fd_count == 0) {
-        return 0;
-    }
     int *fds = malloc(message->fd_count * sizeof *fds);
     if (fds == NULL) {
         return -ENOMEM;
@@ -84,45 +71,61 @@ static void close_copies(const proc_message *message, int *fds)
     }
 }
 
-/* What a socket takes at once of a large message needs no copy. */
-static int queue_straight(proc_channel *c, int queue, frame *f, const proc_message *message)
+static ssize_t send_straight(proc_channel *c, const frame *f, const void *payload)
 {
+    unsigned char bytes[SMALL_MESSAGE + FRAME_ALIGNMENT];
+    const size_t padding = frame_padded(f->size) - f->size;
+    frame_encode(f, bytes);
+    if (f->size <= SMALL_MESSAGE - FRAME_HEADER_SIZE) { /* a copy costs less than a list of pieces */
+        if (f->size > 0) {
+            memcpy(bytes + FRAME_HEADER_SIZE, payload, f->size);
+        }
+        memset(bytes + FRAME_HEADER_SIZE + f->size, 0, padding);
+        const struct iovec whole = {.iov_base = bytes, .iov_len = FRAME_HEADER_SIZE + f->size + padding};
+        return socket_send(c->write_fd, &whole, 1, NULL, 0);
+    }
     static const unsigned char zeros[FRAME_ALIGNMENT];
-    unsigned char header[FRAME_HEADER_SIZE];
-    f->ack = c->granted;
-    frame_encode(f, header);
     const struct iovec pieces[] = {
-        {.iov_base = header, .iov_len = sizeof header},
-        {.iov_base = (void *)(uintptr_t)message->data, .iov_len = message->size},
-        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = frame_padded(message->size) - message->size},
+        {.iov_base = bytes, .iov_len = FRAME_HEADER_SIZE},
+        {.iov_base = (void *)(uintptr_t)payload, .iov_len = f->size},
+        {.iov_base = (void *)(uintptr_t)zeros, .iov_len = padding},
     };
-    ssize_t put = socket_send(c->write_fd, pieces, 3, NULL, 0);
-    if (put <= 0) {
-        return 0; /* the ordinary way finds out why */
-    }
-    c->told = c->granted;
-    int err = outbox_put_rest(&c->out, queue, f, message->data, (size_t)put);
-    if (err < 0) {
-        channel_fail(c, err, "out of memory");
-        return err;
-    }
-    return 1;
+    return socket_send(c->write_fd, pieces, 3, NULL, 0);
 }
 
-int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message)
+/* Where nothing waits, what the socket takes at once needs no copy. True: it went, or *err says why it never will. */
+static bool queue_straight(proc_channel *c, int queue, frame *f, const proc_message *message, int *err)
 {
-    int *fds;
+    if (message->fd_count > 0 || !c->write_socket || !outbox_is_empty(&c->out) || c->retry_at != SYS_NEVER ||
+        (frame_is_gated(f) && !outbox_admits(&c->out, FRAME_HEADER_SIZE + frame_padded(f->size)))) {
+        return false;
+    }
+    f->ack = c->granted;
+    ssize_t put = send_straight(c, f, message->data);
+    if (put <= 0) {
+        return false; /* the ordinary way finds out why */
+    }
+    channel_has_told(c);
+    *err = outbox_put_rest(&c->out, queue, f, message->data, (size_t)put);
+    if (*err < 0) {
+        channel_fail(c, *err, "out of memory");
+    }
+    return true;
+}
+
+int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message, bool writes)
+{
+    int err = 0, *fds = NULL;
     f->size = (uint32_t)message->size;
     f->type = message->type;
     f->fd_count = (uint8_t)message->fd_count;
-    if (message->size >= LARGE_MESSAGE && message->fd_count == 0 && c->write_socket && outbox_is_empty(&c->out) &&
-        (!frame_is_gated(f) || outbox_admits(&c->out, FRAME_HEADER_SIZE + frame_padded(message->size)))) {
-        int went = queue_straight(c, queue, f, message);
-        if (went != 0) {
-            return went < 0 ? went : 0;
-        }
+    if ((writes || message->size >= LARGE_MESSAGE) && queue_straight(c, queue, f, message, &err)) {
+        return err;
     }
-    int err = copy_fds(message, &fds);
+    if (message->fd_count == 0) {
+        return channel_put(c, queue, f, message->data, NULL);
+    }
+    err = copy_fds(message, &fds);
     if (err < 0) {
         return err;
     }
@@ -212,7 +215,7 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
     }
     if (err == 0) {
         frame f = {.kind = FRAME_MESSAGE};
-        err = message_queue(channel, OUTBOX_GATED, &f, message);
+        err = message_queue(channel, OUTBOX_GATED, &f, message, false);
     }
     channel_unlock(channel);
     if (calls) {
@@ -233,7 +236,7 @@ int proc_channel_send(proc_channel *channel, const proc_message *message, int ti
     err = message_wait_for_room(channel, message, deadline, MESSAGE_PLAIN);
     if (err == 0) {
         frame f = {.kind = FRAME_MESSAGE};
-        err = message_queue(channel, OUTBOX_GATED, &f, message);
+        err = message_queue(channel, OUTBOX_GATED, &f, message, true);
     }
     if (err == 0) {
         channel_write(channel);

@@ -19,7 +19,7 @@ int channel_check_options(const proc_channel_options *options)
             return -EINVAL;
         }
     }
-    if (options->max_message != 0 && (options->max_message < 64 * 1024 || options->max_message > 256 * 1024 * 1024)) {
+    if (options->max_message != 0 && (options->max_message < 64 * 1024 || options->max_message > CHANNEL_MAX_SIZE)) {
         return -EINVAL;
     }
     if (options->max_fds > CHANNEL_MAX_FDS || options->frame_ms < PROC_FOREVER || options->hello_ms < PROC_FOREVER ||
@@ -119,8 +119,9 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
     c->linger_ms = options->linger_ms == 0 ? 1000 : options->linger_ms;
     c->hello_by = sys_deadline(sys_now(), options->hello_ms == 0 ? 10000 : options->hello_ms);
     c->part_by = c->retry_at = SYS_NEVER;
-    c->wake[0] = c->wake[1] = -1;
-    c->peer_max_size = CHANNEL_BASELINE_SIZE;
+    c->wake[0] = c->wake[1] = c->exit_fd = -1;
+    c->peer_max_size = CHANNEL_MAX_SIZE;
+    c->peer_max_fds = c->write_socket ? CHANNEL_MAX_FDS : 0; /* a pipe carries none */
     c->peer_max_requests = CHANNEL_BASELINE_REQUESTS;
     outbox_init(&c->out, CHANNEL_BASELINE_SIZE);
     inbox_init(&c->in);

@@ -102,18 +102,33 @@ static int reserve(outbox_queue *q, size_t size)
     return 0;
 }
 
-static void append(outbox_queue *q, const void *bytes, size_t size)
+/* The payload from its byte `at` on, and the padding; there is room. */
+static void append_payload(outbox_queue *q, const frame *f, const void *payload, size_t at)
 {
-    if (size > 0) {
-        memcpy(q->data + q->end, bytes, size);
-        q->end += size;
+    const size_t padded = frame_padded(f->size);
+    if (padded > at) {
+        unsigned char *to = q->data + q->end, *end = to + (padded - at);
+        while (end > to + (at < f->size ? f->size - at : 0)) {
+            *--end = 0;
+        }
+        if (end > to) {
+            memcpy(to, (const unsigned char *)payload + at, (size_t)(end - to));
+        }
+        q->end += padded - at;
     }
 }
 
-static void append_padding(outbox_queue *q, size_t size)
+/* The frame from its byte `at` on. */
+static void append_rest(outbox_queue *q, const frame *f, const void *payload, size_t at)
 {
-    static const unsigned char zeros[FRAME_ALIGNMENT];
-    append(q, zeros, frame_padded(size) - size);
+    if (at < FRAME_HEADER_SIZE) {
+        unsigned char header[FRAME_HEADER_SIZE];
+        frame_encode(f, header);
+        memcpy(q->data + q->end, header + at, FRAME_HEADER_SIZE - at);
+        q->end += FRAME_HEADER_SIZE - at;
+        at = FRAME_HEADER_SIZE;
+    }
+    append_payload(q, f, payload, at - FRAME_HEADER_SIZE);
 }
 
 static outbox_fds *hold_fds(const int *fds, size_t count)
@@ -145,8 +160,7 @@ int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const 
     }
     frame_encode(f, q->data + q->end);
     q->end += FRAME_HEADER_SIZE;
-    append(q, payload, f->size);
-    append_padding(q, f->size);
+    append_payload(q, f, payload, 0);
     if (carries(f)) {
         o->pending += weight(f);
         o->replies += is_last_reply(f);
@@ -168,20 +182,7 @@ int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, s
     if (err < 0) {
         return err;
     }
-    size_t at = went;
-    if (at < FRAME_HEADER_SIZE) {
-        unsigned char header[FRAME_HEADER_SIZE];
-        frame_encode(f, header);
-        append(q, header + at, FRAME_HEADER_SIZE - at);
-        at = FRAME_HEADER_SIZE;
-    }
-    size_t payload_at = at - FRAME_HEADER_SIZE;
-    if (payload_at < f->size) {
-        append(q, (const unsigned char *)payload + payload_at, f->size - payload_at);
-        payload_at = f->size;
-    }
-    static const unsigned char zeros[FRAME_ALIGNMENT];
-    append(q, zeros, frame_padded(f->size) - payload_at);
+    append_rest(q, f, payload, went);
     o->begun = q;
     o->begun_left = left;
     o->begun_carries = true;
@@ -189,21 +190,10 @@ int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, s
     return 0;
 }
 
-size_t outbox_pending(const outbox *o)
-{
-    return o->pending + (o->begun != NULL && o->begun_carries ? o->begun_left : 0);
-}
-
 bool outbox_admits(const outbox *o, size_t size)
 {
     uint32_t outstanding = o->sent - o->acked;
     return outstanding == 0 || outstanding + size <= o->window;
-}
-
-bool outbox_is_empty(const outbox *o)
-{
-    return o->queues[OUTBOX_URGENT].start == o->queues[OUTBOX_URGENT].end &&
-           o->queues[OUTBOX_GATED].start == o->queues[OUTBOX_GATED].end;
 }
 
 /* ---- what is next ---- */

@@ -52,9 +52,17 @@ hidden void outbox_free(outbox *o);
 hidden int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const int *fds);
 /* May a frame go now, by the window alone? */
 hidden bool outbox_admits(const outbox *o, size_t wire_size);
-hidden bool outbox_is_empty(const outbox *o);
-hidden size_t outbox_pending(const outbox *o); /* bytes of messages that wait, the rest of one that has begun too */
-hidden bool outbox_can_send(const outbox *o);  /* is there something that the window does not hold back? */
+static inline bool outbox_is_empty(const outbox *o)
+{
+    return o->queues[OUTBOX_URGENT].start == o->queues[OUTBOX_URGENT].end &&
+           o->queues[OUTBOX_GATED].start == o->queues[OUTBOX_GATED].end;
+}
+/* Bytes of messages that wait, the rest of one that has begun too. */
+static inline size_t outbox_pending(const outbox *o)
+{
+    return o->pending + (o->begun != NULL && o->begun_carries ? o->begun_left : 0);
+}
+hidden bool outbox_can_send(const outbox *o); /* is there something that the window does not hold back? */
 /* The same, and what it is: fills the batch; ack goes into every frame that is begun. */
 hidden bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch);
 hidden void outbox_sent(outbox *o, const outbox_batch *batch, size_t size); /* that much of it went */

@@ -176,7 +176,7 @@ static int start_request(proc_channel *c, const proc_message *request, int64_t d
     }
     r->reply = (inbox_frame){.slab = NULL};
     r->result = 0;
-    err = message_queue(c, OUTBOX_GATED, &f, request);
+    err = message_queue(c, OUTBOX_GATED, &f, request, true);
     if (err < 0) {
         if (c->error == 0) {
             give_place_back(c, r);
@@ -306,10 +306,12 @@ int proc_channel_call(proc_channel *channel, const proc_message *request, proc_m
 
 static open_request *find_open(proc_channel *c, uint32_t id)
 {
-    for (size_t i = 0; id != 0 && i < CHANNEL_MAX_REQUESTS; i++) {
-        if (c->open[i].id == id) {
-            return &c->open[i];
+    size_t left = id != 0 ? c->open_count : 0;
+    for (open_request *o = c->open; left > 0; o++) {
+        if (o->id == id) {
+            return o;
         }
+        left -= o->id != 0;
     }
     return NULL;
 }
@@ -368,7 +370,7 @@ static int answer(proc_channel *c, open_request *o, const proc_message *reply)
     frame f = {.kind = (reply->flags & PROC_FAILURE) != 0 ? FRAME_ERROR : FRAME_REPLY, .id = o->id};
     f.flags = part ? FRAME_MORE : 0;
     int queue = part || outbox_has(&c->out, OUTBOX_GATED, FRAME_REPLY, o->id) ? OUTBOX_GATED : OUTBOX_URGENT;
-    int err = message_queue(c, queue, &f, reply);
+    int err = message_queue(c, queue, &f, reply, true);
     if (err == 0 && !part) {
         o->id = 0;
         c->open_count--;
