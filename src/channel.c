@@ -516,6 +516,10 @@ static bool grow_kept(proc_channel *c)
 
 void channel_keep(proc_channel *c, inbox_frame *f)
 {
+    if (c->closing) {
+        channel_consume(c, &f->header);
+        return;
+    }
     if (c->wants_next) {
         c->wants_next = false;
         c->current = *f;
@@ -544,6 +548,16 @@ void channel_take_kept(proc_channel *c, inbox_frame *f)
     c->kept_bytes -= FRAME_HEADER_SIZE + frame_padded(f->header.size);
     c->kept_fds -= f->batch != NULL ? f->batch->count : 0;
     channel_consume(c, &f->header);
+}
+
+void channel_stop_keeping(proc_channel *c)
+{
+    c->closing = true;
+    while (c->kept_count > 0) {
+        inbox_frame f;
+        channel_take_kept(c, &f);
+        channel_drop_frame(c, &f);
+    }
 }
 
 int64_t channel_deadline(int timeout_ms)

@@ -94,6 +94,7 @@ struct proc_channel {
     inbox_frame *kept;
     size_t kept_first, kept_count, kept_capacity, kept_bytes, kept_fds;
     inbox_frame current;                        /* what recv handed out last */
+    bool closing;                               /* nothing is kept any more */
     bool wants_next;                            /* recv does: it is empty, and the next need not be kept first */
     uint32_t received, consumed, granted, told; /* wire bytes of gated frames, modulo 2^32 */
     bool pinged;                                /* the other end is stuck: tell it as soon as all is consumed */
@@ -141,6 +142,7 @@ hidden int channel_put(proc_channel *c, int queue, const frame *f, const void *p
 hidden void channel_drop_frame(proc_channel *c, inbox_frame *f);
 hidden void channel_keep(proc_channel *c, inbox_frame *f);
 hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
+hidden void channel_stop_keeping(proc_channel *c); /* nobody will receive any more */
 hidden void channel_consume(proc_channel *c, const frame *f);
 hidden void channel_grant_ahead(proc_channel *c);
 hidden void channel_destroy(proc_channel *c);

@@ -179,6 +179,9 @@ void channel_close(proc_channel *channel, bool at_once)
         channel->observer->leaving(channel->observer);
     }
     if (channel_is_ours(channel)) {
+        channel_lock(channel);
+        channel_stop_keeping(channel); /* what has come must not hold up what is to go */
+        channel_unlock_quietly(channel);
         (void)proc_channel_flush(channel, at_once ? 0 : channel->linger_ms);
         close_ends(channel);
         channel_destroy(channel);

@@ -112,10 +112,44 @@ static void a_peer_that_asks_on_without_reading_is_cut_off(void **state)
     raw_end(&r);
 }
 
+static void *receive_to_the_end(void *arg)
+{
+    flooder *f = arg;
+
+    while (f->result == 0) {
+        f->result = receive_one(f, IN_TIME);
+    }
+    return NULL;
+}
+
+static void free_sends_all_that_waits_even_where_the_backlog_is_full(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 100, SIZE = 60000 }; /* more than the window */
+    const char *data = pattern(SIZE);
+    flooder receiver = {.got = 0};
+    proc_channel *ends[2];
+
+    make_pair(ends, CHANNEL_OPTIONS(.backlog = 1, .high_water = PROC_UNLIMITED, .linger_ms = IN_TIME));
+    assert_int_equal(proc_channel_send(ends[1], MESSAGE(.type = 1), 0), 0);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        assert_int_equal(proc_channel_send(ends[0], MESSAGE(.type = i, .data = data, .size = SIZE), 0), 0);
+    }
+    receiver.channel = ends[1];
+    assert_int_equal(pthread_create(&receiver.thread, NULL, receive_to_the_end, &receiver), 0);
+    proc_channel_free(ends[0]);
+    pthread_join(receiver.thread, NULL);
+
+    assert_int_equal(receiver.result, -EPIPE);
+    assert_int_equal(receiver.got, MESSAGES);
+    proc_channel_free(ends[1]);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_peer_that_asks_on_without_reading_is_cut_off),
     TEST(two_ends_that_flood_each_other_both_finish),
     TEST(two_ends_beyond_the_backlog_are_told_of_the_deadlock_and_finish),
+    TEST(free_sends_all_that_waits_even_where_the_backlog_is_full),
 };
 
 HARNESS_MAIN(tests)
