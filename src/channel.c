@@ -37,7 +37,9 @@ void channel_unlock_quietly(proc_channel *c)
     if (c->sleepers > 0) {
         (void)pthread_cond_broadcast(&c->changed);
     }
-    alarm_driver(c);
+    if (c->driving) {
+        alarm_driver(c);
+    }
     (void)pthread_mutex_unlock(&c->lock);
 }
 
@@ -183,16 +185,6 @@ int channel_wait(proc_channel *c, int64_t deadline)
 
 /* ---- failing ---- */
 
-void channel_drop_frame(proc_channel *c, inbox_frame *f)
-{
-    if (f->batch != NULL) {
-        fd_batch_free(f->batch);
-    }
-    inbox_return(&c->in, f->slab);
-    f->batch = NULL;
-    f->slab = NULL;
-}
-
 void channel_fail(proc_channel *c, int error, const char *why)
 {
     if (c->error == 0) {
@@ -249,13 +241,6 @@ void channel_grant_ahead(proc_channel *c)
     grant(c, c->consumed + (kept < c->backlog ? kept : (uint32_t)c->backlog));
 }
 
-/* Every frame tells it; where none goes, an ACK does, at half a window, or at once to one that has asked. */
-static bool is_ack_due(const proc_channel *c)
-{
-    uint32_t news = c->granted - c->told;
-    return news >= CHANNEL_WINDOW / 2 || (news > 0 && c->pinged && c->granted == c->received);
-}
-
 static bool is_stuck(const proc_channel *c)
 {
     const outbox_queue *q = &c->out.queues[OUTBOX_GATED];
@@ -268,11 +253,11 @@ static void queue_control(proc_channel *c)
         const frame pong = {.kind = FRAME_PONG, .id = c->pong_id};
         (void)outbox_remove(&c->out, OUTBOX_URGENT, FRAME_PONG, c->pong_queued); /* the newest answers them all */
         c->pong_queued = c->pong_id;
-        c->pong_due = channel_put(c, OUTBOX_URGENT, &pong, NULL, NULL) < 0;
+        c->pong_due = outbox_put(&c->out, OUTBOX_URGENT, &pong, NULL, NULL) < 0;
     }
-    if (is_ack_due(c) && !outbox_can_send(&c->out)) { /* what the window holds back carries no news */
+    if (channel_has_to_tell(c) && !outbox_can_send(&c->out)) { /* what the window holds back carries no news */
         static const frame ack = {.kind = FRAME_ACK};
-        (void)channel_put(c, OUTBOX_URGENT, &ack, NULL, NULL); /* no memory: the next one will */
+        (void)outbox_put(&c->out, OUTBOX_URGENT, &ack, NULL, NULL); /* no memory: the next one will */
     }
 }
 
@@ -303,7 +288,7 @@ static void write_queued(proc_channel *c)
 
 void channel_write(proc_channel *c)
 {
-    if (outbox_is_empty(&c->out) && !c->pong_due && !is_ack_due(c)) {
+    if (outbox_is_empty(&c->out) && !c->pong_due && !channel_has_to_tell(c)) {
         return;
     }
     queue_control(c);
@@ -311,15 +296,10 @@ void channel_write(proc_channel *c)
     /* Held back by the window: ask once, so that not even the smallest rest is waited for too long. */
     if (is_stuck(c) && !c->ping_out && !c->write_ended && c->retry_at == SYS_NEVER) {
         const frame ping = {.kind = FRAME_PING, .id = ++c->ping_id};
-        c->ping_out = channel_put(c, OUTBOX_URGENT, &ping, NULL, NULL) == 0;
+        c->ping_out = outbox_put(&c->out, OUTBOX_URGENT, &ping, NULL, NULL) == 0;
         c->ping_ack = c->out.acked;
         write_queued(c);
     }
-}
-
-int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds)
-{
-    return outbox_put(&c->out, queue, f, payload, fds);
 }
 
 /* ---- reading ---- */
@@ -370,7 +350,7 @@ bool channel_read(proc_channel *c)
 static const char *say_goodbye(proc_channel *c, const char *why)
 {
     const frame goodbye = {.kind = FRAME_GOAWAY, .size = (uint32_t)strlen(why)};
-    if (channel_put(c, OUTBOX_URGENT, &goodbye, why, NULL) == 0) {
+    if (outbox_put(&c->out, OUTBOX_URGENT, &goodbye, why, NULL) == 0) {
         write_queued(c);
     }
     return why;
@@ -598,14 +578,9 @@ int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads)
     return channel_read_or_wait(c, deadline, reads);
 }
 
-bool channel_has_to_tell(const proc_channel *c)
-{
-    return is_ack_due(c);
-}
-
 void channel_tell(proc_channel *c)
 {
-    if (is_ack_due(c)) {
+    if (channel_has_to_tell(c)) {
         channel_write(c);
     }
 }

@@ -138,8 +138,15 @@ hidden int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *rea
 /* As much is kept as may be, in bytes or in descriptors. */
 hidden bool channel_is_full(const proc_channel *c);
 hidden void channel_fail(proc_channel *c, int error, const char *why);
-hidden int channel_put(proc_channel *c, int queue, const frame *f, const void *payload, const int *fds);
-hidden void channel_drop_frame(proc_channel *c, inbox_frame *f);
+static inline void channel_drop_frame(proc_channel *c, inbox_frame *f)
+{
+    if (f->batch != NULL) {
+        fd_batch_free(f->batch);
+        f->batch = NULL;
+    }
+    inbox_return(&c->in, f->slab);
+    f->slab = NULL;
+}
 hidden void channel_keep(proc_channel *c, inbox_frame *f);
 hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
 hidden void channel_stop_keeping(proc_channel *c); /* nobody will receive any more */
@@ -159,9 +166,18 @@ hidden int64_t channel_own_deadline(const proc_channel *c);
 /* For those who wait for something else than a message: what comes is kept, up to the backlog; past it -EDEADLK. */
 hidden int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads);
 hidden void channel_has_told(proc_channel *c); /* a frame went, with the newest ack */
-hidden bool channel_has_to_tell(const proc_channel *c);
-hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough */
-hidden uint32_t rpc_time_left(const proc_channel *c, const frame *request);
+/* Every frame tells it; where none goes, an ACK does, at half a window, or at once to one that has asked. */
+static inline bool channel_has_to_tell(const proc_channel *c)
+{
+    uint32_t news = c->granted - c->told;
+    return news >= CHANNEL_WINDOW / 2 || (news > 0 && c->pinged && c->granted == c->received);
+}
+hidden void channel_tell(proc_channel *c);                 /* how much was consumed, if that is news enough */
+static inline uint32_t rpc_time_left(const frame *request) /* 0: for ever, or no request */
+{
+    bool limited = request->kind == FRAME_REQUEST && (request->flags & FRAME_DEADLINE) != 0;
+    return !limited ? 0 : request->timeout_ms == 0 ? 1 : request->timeout_ms;
+}
 
 /* message.c */
 typedef enum message_kind { MESSAGE_PLAIN, MESSAGE_REQUEST, MESSAGE_PART, MESSAGE_LAST_REPLY } message_kind;

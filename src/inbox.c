@@ -53,7 +53,7 @@ static bool is_ours_alone(slab *s)
 }
 
 /* One that is no longer read into goes when nobody looks at it any more, or serves again. */
-static void settle_slab(inbox *in, slab *s)
+void inbox_settle(inbox *in, slab *s)
 {
     if (s == NULL || s == in->slab || s == in->tight || s->lent > 0) {
         return;
@@ -62,14 +62,6 @@ static void settle_slab(inbox *in, slab *s)
         in->spare = s;
     } else {
         slab_release(s);
-    }
-}
-
-void inbox_return(inbox *in, slab *s)
-{
-    if (s != NULL) {
-        s->lent--;
-        settle_slab(in, s);
     }
 }
 
@@ -84,7 +76,7 @@ static void leave_slab(inbox *in)
 {
     slab *old = in->slab;
     in->slab = NULL;
-    settle_slab(in, old);
+    inbox_settle(in, old);
 }
 
 /* How large the slab has to be for the frame that has begun. */
@@ -108,7 +100,7 @@ static int make_room_in_tight(inbox *in, size_t size)
         slab *old = in->tight;
         in->tight = next;
         in->tight_end = 0;
-        settle_slab(in, old);
+        inbox_settle(in, old);
     }
     return 0;
 }

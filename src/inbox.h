@@ -73,8 +73,14 @@ static inline bool inbox_has_any(const inbox *in) /* bytes, or descriptors */
     return inbox_has_part(in) || in->first_batch != NULL;
 }
 
+hidden void inbox_settle(inbox *in, slab *s); /* no frame is left in it */
 /* What a frame had of a slab is given back. NULL will do. */
-hidden void inbox_return(inbox *in, slab *s);
+static inline void inbox_return(inbox *in, slab *s)
+{
+    if (s != NULL && --s->lent == 0 && s != in->slab) {
+        inbox_settle(in, s);
+    }
+}
 /* ... or goes to the program, with a reply: it ends with slab_release, in any thread. */
 hidden void inbox_give_away(inbox *in, slab *s);
 hidden void slab_release(slab *s);

@@ -123,13 +123,13 @@ int message_queue(proc_channel *c, int queue, frame *f, const proc_message *mess
         return err;
     }
     if (message->fd_count == 0) {
-        return channel_put(c, queue, f, message->data, NULL);
+        return outbox_put(&c->out, queue, f, message->data, NULL);
     }
     err = copy_fds(message, &fds);
     if (err < 0) {
         return err;
     }
-    err = channel_put(c, queue, f, message->data, fds);
+    err = outbox_put(&c->out, queue, f, message->data, fds);
     if (err < 0) {
         close_copies(message, fds);
     }
@@ -293,7 +293,7 @@ int proc_channel_shutdown(proc_channel *channel)
     int err = channel->error;
     if (err == 0 && !channel->shut) {
         /* Behind the messages: in their queue, where the window holds back what is in front of it. */
-        err = channel->write_ended ? -EPIPE : channel_put(channel, OUTBOX_GATED, &end, NULL, NULL);
+        err = channel->write_ended ? -EPIPE : outbox_put(&channel->out, OUTBOX_GATED, &end, NULL, NULL);
         channel->shut = err == 0;
         channel_write(channel);
     }
@@ -346,7 +346,7 @@ int message_take(proc_channel *c, proc_message *message)
         channel_take_kept(c, &c->current);
     }
     if (c->current.slab != NULL) {
-        message_fill(message, &c->current, rpc_time_left(c, &c->current.header));
+        message_fill(message, &c->current, rpc_time_left(&c->current.header));
         return 0;
     }
     if (c->error < 0) {

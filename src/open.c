@@ -42,7 +42,7 @@ static int say_hello(proc_channel *c)
     };
     frame f = {.kind = FRAME_HELLO, .type = FRAME_HELLO_TYPE};
     f.size = (uint32_t)frame_encode_hello(&hello, payload);
-    return channel_put(c, OUTBOX_URGENT, &f, payload, NULL);
+    return outbox_put(&c->out, OUTBOX_URGENT, &f, payload, NULL);
 }
 
 static int init_lock(proc_channel *c)

@@ -76,11 +76,8 @@ static size_t weight(const frame *f)
     return f->size < FRAME_HEADER_SIZE ? FRAME_HEADER_SIZE : f->size;
 }
 
-static int reserve(outbox_queue *q, size_t size)
+static int make_room(outbox_queue *q, size_t size)
 {
-    if (q->capacity - q->end >= size) {
-        return 0;
-    }
     if (q->start > 0 &&
         q->start >= q->end - q->start) { /* never more than what has been sent since: moving stays cheap */
         memmove(q->data, q->data + q->start, q->end - q->start);
@@ -100,6 +97,11 @@ static int reserve(outbox_queue *q, size_t size)
         q->capacity = capacity;
     }
     return 0;
+}
+
+static inline int reserve(outbox_queue *q, size_t size)
+{
+    return q->capacity - q->end >= size ? 0 : make_room(q, size);
 }
 
 /* The payload from its byte `at` on, and the padding; there is room. */

@@ -126,7 +126,7 @@ static void drop(proc_channel *c, own_request *r)
     int queue = outbox_has(&c->out, OUTBOX_GATED, FRAME_REQUEST, id) ? OUTBOX_GATED : OUTBOX_URGENT;
     c->own_awaited--;
     r->state = REQUEST_DROPPED;
-    (void)channel_put(c, queue, &cancel, NULL, NULL); /* no memory: its reply is dropped all the same */
+    (void)outbox_put(&c->out, queue, &cancel, NULL, NULL); /* no memory: its reply is dropped all the same */
 }
 
 void rpc_end(proc_channel *c)
@@ -345,15 +345,6 @@ void rpc_take_cancel(proc_channel *c, uint32_t id)
     if (o != NULL) {
         o->cancelled = true;
     }
-}
-
-uint32_t rpc_time_left(const proc_channel *c, const frame *request)
-{
-    (void)c;
-    if (request->kind != FRAME_REQUEST || (request->flags & FRAME_DEADLINE) == 0) {
-        return 0;
-    }
-    return request->timeout_ms == 0 ? 1 : request->timeout_ms;
 }
 
 /* A final reply is never held up by messages, but it stays behind the parts of its own. */
