@@ -122,7 +122,7 @@ static bool is_peer_gone(proc_channel *c)
 
 static int drive(proc_channel *c, int64_t deadline)
 {
-    enum { READ, WRITE, WAKE, EXIT, COUNT, BLIND_MS = 10 };
+    enum { READ, WAKE, EXIT, WRITE, COUNT, BLIND_MS = 10 };
     bool write = !c->write_ended && c->retry_at == SYS_NEVER && outbox_can_send(&c->out);
     struct pollfd fds[COUNT] = {
         [READ] = {.fd = c->read_ended ? -1 : c->read_fd, .events = POLLIN},

@@ -1,6 +1,6 @@
 /*
  * See frame.h. A table says what each kind may carry; whatever a peer sends is measured by it before a byte of memory is
- * taken.
+ * taken. Another table names the ways to cut a stream into frames: so far the channel's own.
  */
 #include "frame.h"
 
@@ -109,6 +109,27 @@ const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE],
     }
     return f->fd_count != 0 ? "descriptors with an unknown kind of frame" : NULL;
 }
+
+/* ---- framings ---- */
+
+static int next_of_channel(frame *f, const unsigned char *bytes, size_t have, const frame_limits *limits,
+                           size_t *payload, size_t *size, const char **why)
+{
+    if (have < FRAME_HEADER_SIZE) {
+        return 0;
+    }
+    *why = frame_decode(f, bytes, limits);
+    if (*why != NULL) {
+        return -1;
+    }
+    *payload = FRAME_HEADER_SIZE;
+    *size = FRAME_HEADER_SIZE + frame_padded(f->size);
+    return have >= *size;
+}
+
+const framing framings[FRAMINGS] = {
+    [FRAMING_CHANNEL] = {"channel", next_of_channel},
+};
 
 /* ---- HELLO ---- */
 

@@ -67,6 +67,18 @@ static inline size_t frame_padded(size_t size)
 
 /* NULL, or why the bytes are no header that this end may be sent. */
 hidden const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits);
+/* How a stream is cut into frames; each way is a row. */
+typedef struct framing {
+    const char *name;
+    /* What begins at bytes, of which `have` are here (more than 0): 1 and a whole frame, the payload at *payload and all of
+     * it *size bytes long; 0: not whole yet; -1: it never will be, and why. */
+    int (*next)(frame *f, const unsigned char *bytes, size_t have, const frame_limits *limits, size_t *payload,
+                size_t *size, const char **why);
+} framing;
+
+enum { FRAMING_CHANNEL, FRAMINGS };
+hidden_data const framing framings[FRAMINGS];
+
 /* In one expression, which compilers make one load, or one store, of. */
 static inline uint32_t frame_get32(const unsigned char *bytes)
 {

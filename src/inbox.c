@@ -18,7 +18,7 @@ enum {
 
 void inbox_init(inbox *in)
 {
-    *in = (inbox){.last_batch = &in->first_batch};
+    *in = (inbox){.framing = &framings[FRAMING_CHANNEL], .last_batch = &in->first_batch};
 }
 
 /* ---- slabs ---- */
@@ -268,25 +268,21 @@ static int await_rest(const inbox *in, size_t have, const char **why)
 
 int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char **why)
 {
-    size_t have = in->end - in->start;
-    if (have < FRAME_HEADER_SIZE) {
+    size_t have = in->end - in->start, payload, size;
+    if (have == 0) {
         return await_rest(in, have, why);
     }
-    const unsigned char *header = in->slab->data + in->start;
-    *why = frame_decode(&f->header, header, limits);
-    if (*why != NULL) {
-        return -EPROTO;
-    }
-    size_t size = FRAME_HEADER_SIZE + frame_padded(f->header.size);
-    if (have < size) {
-        return await_rest(in, have, why);
+    const unsigned char *bytes = in->slab->data + in->start;
+    int whole = in->framing->next(&f->header, bytes, have, limits, &payload, &size, why);
+    if (whole <= 0) {
+        return whole < 0 ? -EPROTO : await_rest(in, have, why);
     }
     int err = match_fds(in, f, why);
     if (err < 0) {
         return err;
     }
     in->start += size;
-    f->payload = header + FRAME_HEADER_SIZE;
+    f->payload = bytes + payload;
     f->slab = in->slab;
     f->slab->lent++;
     if (f->slab->capacity > SLAB_SIZE) {

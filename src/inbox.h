@@ -37,6 +37,7 @@ typedef struct fd_batch {
 } fd_batch;
 
 typedef struct inbox {
+    const framing *framing;
     slab *slab;
     size_t start, end; /* of the bytes in slab that have not been handed out */
     slab *spare;

@@ -199,11 +199,18 @@ int sys_poll(struct pollfd *fds, size_t count, int64_t deadline)
     enum { MOST = 8 };
     struct pollfd packed[MOST];
     size_t place[MOST], used = 0;
-    if (count > MOST) {
-        return wait_for_any(fds, count, deadline);
+    bool all = true;
+    while (count > 0 && fds[count - 1].fd < 0) {
+        fds[--count].revents = 0;
     }
     for (size_t i = 0; i < count; i++) {
         fds[i].revents = 0;
+        all = all && fds[i].fd >= 0;
+    }
+    if (all || count > MOST) {
+        return wait_for_any(fds, count, deadline);
+    }
+    for (size_t i = 0; i < count; i++) {
         if (fds[i].fd >= 0) {
             place[used] = i;
             packed[used++] = fds[i];

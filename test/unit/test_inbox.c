@@ -90,6 +90,36 @@ static void a_stream_split_anywhere_gives_the_same_frames(void **state)
     }
 }
 
+static void every_framing_tells_a_whole_frame_from_its_beginning(void **state)
+{
+    (void)state;
+    unsigned char bytes[256];
+    const size_t size = encode_samples(bytes);
+
+    for (size_t i = 0; i < FRAMINGS; i++) {
+        size_t at = 0, frames = 0, payload, length;
+        const char *why = NULL;
+        frame f;
+
+        assert_non_null(framings[i].name);
+        for (size_t have = 1; at < size; have++) {
+            int whole = framings[i].next(&f, bytes + at, have, &limits, &payload, &length, &why);
+
+            assert_true(whole == 0 || whole == 1);
+            assert_null(why);
+            if (whole == 1) {
+                assert_int_equal(length, have); /* with its last byte, not before */
+                assert_true(payload <= length);
+                at += length;
+                have = 0;
+                frames++;
+            }
+        }
+        assert_int_equal(at, size);
+        assert_int_equal(frames, COUNT(samples));
+    }
+}
+
 static void a_stream_byte_by_byte_gives_the_same_frames(void **state)
 {
     (void)state;
@@ -307,6 +337,7 @@ static void a_frame_that_has_begun_takes_one_batch_at_most(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(a_stream_split_anywhere_gives_the_same_frames),
+    TEST(every_framing_tells_a_whole_frame_from_its_beginning),
     TEST(a_stream_byte_by_byte_gives_the_same_frames),
     TEST(a_stream_in_random_pieces_gives_the_same_frames),
     TEST(a_view_stays_while_more_arrives),
