@@ -200,10 +200,10 @@ bool outbox_admits(const outbox *o, size_t size)
 
 /* ---- what is next ---- */
 
-static void add_piece(outbox_batch *batch, unsigned char *at, size_t size)
+static void add_piece(outbox_batch *batch, const outbox_queue *q, size_t at, size_t size)
 {
     if (size > 0) {
-        batch->pieces[batch->piece_count++] = (struct iovec){.iov_base = at, .iov_len = size};
+        batch->pieces[batch->piece_count++] = (struct iovec){.iov_base = q->data + at, .iov_len = size};
     }
 }
 
@@ -261,7 +261,7 @@ bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch)
     *batch = (outbox_batch){.piece_count = 0};
     size_t size = 0;
     if (o->begun != NULL) {
-        add_piece(batch, o->begun->data + o->begun->start, o->begun_left);
+        add_piece(batch, o->begun, o->begun->start, o->begun_left);
         size = o->begun_left;
         batch->taken[o->begun - o->queues] = size;
     }
@@ -269,7 +269,7 @@ bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch)
         outbox_queue *q = &o->queues[i];
         size_t at = q->start + (q == o->begun ? o->begun_left : 0);
         size_t run = run_of(o, q, at, ack, size, batch);
-        add_piece(batch, q->data + at, run);
+        add_piece(batch, q, at, run);
         batch->begins = batch->begins || run > 0;
         batch->taken[i] += run;
         size += run;
