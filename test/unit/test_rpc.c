@@ -211,6 +211,7 @@ static void *call_with_a_large_request(void *arg)
     char *data = calloc(1, 65537); /* beyond what goes before the other end's HELLO */
 
     (void)proc_channel_call(arg, ASK(.data = data, .size = data != NULL ? 65537 : 0), &reply, IN_TIME);
+    proc_message_clear(&reply);
     free(data);
     return NULL;
 }
