@@ -210,6 +210,7 @@ static void *spawn_with_a_cancellation_pending(void *arg)
 static void a_pending_cancellation_waits_until_the_call_is_over(void **state)
 {
     (void)state;
+    CANCELS_A_THREAD();
     proc_child *child = NULL;
     proc_status status;
     pthread_t thread;

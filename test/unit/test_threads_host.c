@@ -227,6 +227,7 @@ static void *exec_until_done_and_end(void *arg)
 static void a_cancelled_thread_finishes_its_exec_first(void **state)
 {
     (void)state;
+    CANCELS_A_THREAD();
     int ready[2], go[2];
     void *end;
 
@@ -320,6 +321,7 @@ static void *make_every_call_and_end(void *arg)
 static void no_call_is_a_cancellation_point(void **state)
 {
     (void)state;
+    CANCELS_A_THREAD();
     cancelled c = {0};
     void *end;
 
