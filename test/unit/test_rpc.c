@@ -352,7 +352,7 @@ static void cancelling_a_request_with_descriptors_does_not_overtake_it(void **st
 static void requests_may_be_answered_in_any_order(void **state)
 {
     (void)state;
-    enum { ROUNDS = 20, AT_ONCE = 50 };
+    enum { ROUNDS = 200, AT_ONCE = 50 };
     proc_channel *ends[2];
 
     make_pair(ends, NULL);
