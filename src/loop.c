@@ -81,16 +81,18 @@ static int open_port(proc_loop *loop, int fd, short events, loop_port **opened)
     return 0;
 }
 
+/* A copy of the process shares the set of epoll with its maker. */
 static int update_port(proc_loop *loop, loop_port *port, short events)
 {
-    int err = events == port->events ? 0 : poller_change(&loop->poller, port->fd, events, port);
+    bool changes = events != port->events && loop_is_ours(loop);
+    int err = changes ? poller_change(&loop->poller, port->fd, events, port) : 0;
     port->events = err == 0 ? events : port->events;
     return err;
 }
 
 static void close_port(proc_loop *loop, loop_port *port)
 {
-    if (loop_is_ours(loop)) { /* a copy shares the set of epoll with its maker */
+    if (loop_is_ours(loop)) {
         poller_remove(&loop->poller, port->fd);
     }
     loop->ports[port->fd] = NULL;
@@ -169,7 +171,7 @@ static void hand_out(loop_port *port, short revents)
     for (loop_source *s = port->first; s != NULL; s = port->cursor) {
         port->cursor = s->next;
         short told = revents & (short)(s->events | POLLERR | POLLHUP | POLLNVAL);
-        if (told != 0) {
+        if (told != 0 && !loop_has_left(s->member)) {
             s->ready(s, told);
         }
     }
@@ -188,6 +190,11 @@ void loop_join(proc_loop *loop, loop_member *m, const loop_kind *kind)
     }
     loop->members = m;
     loop_set_live(m, true);
+}
+
+bool loop_has_left(const loop_member *m)
+{
+    return m->gone || !loop_is_ours(m->loop);
 }
 
 void loop_set_live(loop_member *m, bool live)
@@ -292,7 +299,7 @@ static void attend_queued(proc_loop *loop)
         atomic_store(&m->queued, false);
         if (m->gone) {
             add_body(m);
-        } else {
+        } else if (!loop_has_left(m)) {
             m->kind->attend(m);
         }
     }
@@ -316,7 +323,9 @@ static void ring_due(proc_loop *loop)
     for (timer *t; (t = timers_first(&loop->timers)) != NULL && t->due <= now && t->order < end;) {
         loop_member *m = (loop_member *)(void *)((char *)t - offsetof(loop_member, alarm));
         timers_clear(&loop->timers, t);
-        m->kind->ring(m);
+        if (!loop_has_left(m)) {
+            m->kind->ring(m);
+        }
     }
 }
 
@@ -348,14 +357,19 @@ static int wait_once(proc_loop *loop, int64_t deadline)
     return count < 0 ? count : 0;
 }
 
+static void close_descriptors(proc_loop *loop)
+{
+    poller_free(&loop->poller);
+    sys_close(&loop->wake[0]);
+    sys_close(&loop->wake[1]);
+}
+
 static void destroy_loop(proc_loop *loop)
 {
     attend_queued(loop); /* only bodies are left in it */
     bury(loop);
-    poller_free(&loop->poller);
+    close_descriptors(loop);
     timers_free(&loop->timers);
-    sys_close(&loop->wake[0]);
-    sys_close(&loop->wake[1]);
     free(loop->ports);
     free(loop->timer_slots);
     free(loop);
@@ -367,16 +381,20 @@ static int step_loop(proc_loop *loop, int64_t deadline, bool *over)
     loop->inside = true;
     loop->ran = 0;
     attend_queued(loop);
-    int err = loop->doomed ? 0 : wait_once(loop, deadline);
+    int err = loop_check(loop) < 0 ? 0 : wait_once(loop, deadline);
     attend_queued(loop);
     loop->inside = false;
-    int ran = loop->ran;
+    int ran = loop_is_ours(loop) ? loop->ran : -EINVAL; /* a handler has forked, and this is the copy */
     if (loop->doomed) {
         destroy_loop(loop);
         *over = true;
         return ran;
     }
     bury(loop);
+    if (ran < 0) {
+        *over = true;
+        return ran;
+    }
     *over = atomic_exchange(&loop->stopped, false);
     atomic_store(&loop->idle, true);
     if (has_news(loop)) {
@@ -452,8 +470,8 @@ void proc_loop_free(proc_loop *loop)
         loop_leave(loop->members);
     }
     leave_self(&loop->self);
-    if (!loop->inside || !loop_is_ours(loop)) {
-        loop->inside = false;
+    close_descriptors(loop);
+    if (!loop->inside) { /* else when the handlers have returned */
         destroy_loop(loop);
     }
     sys_release_cancel(cancel);

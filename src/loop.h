@@ -72,6 +72,8 @@ hidden bool loop_is_ours(const proc_loop *loop);
 hidden int loop_check(const proc_loop *loop);
 hidden void loop_join(proc_loop *loop, loop_member *m, const loop_kind *kind);
 hidden void loop_leave(loop_member *m); /* it is freed later, or now if nobody can refer to it */
+/* To be asked after each handler: it was taken out, or the handler has come back in a copy of the process. */
+hidden bool loop_has_left(const loop_member *m);
 hidden void loop_set_live(loop_member *m, bool live);
 /* From any thread, as long as the member has not left. */
 hidden void loop_attend(loop_member *m);

@@ -135,10 +135,10 @@ static bool hand_out_messages(loop_channel *l, int most)
         }
         if (err < 0) {
             tell_end(l, err);
-            return !l->member.gone;
+            return !loop_has_left(&l->member);
         }
         deliver(l, &m);
-        if (l->member.gone) {
+        if (loop_has_left(&l->member)) {
             return false;
         }
         channel_lock(l->channel);
@@ -169,19 +169,19 @@ static void write_and_tell_room(loop_channel *l)
 static void take_turn(loop_channel *l)
 {
     bool all = hand_out_messages(l, MESSAGES_A_TURN);
-    if (!l->member.gone) {
+    if (!loop_has_left(&l->member)) {
         write_and_tell_room(l);
     }
-    if (l->member.gone) {
+    if (loop_has_left(&l->member)) {
         return;
     }
     if (all && l->channel->error < 0) {
         tell_end(l, l->channel->error); /* a deadline, just now */
     }
-    if (!l->member.gone) {
+    if (!loop_has_left(&l->member)) {
         refresh_channel(l);
     }
-    if (!l->member.gone && l->child != NULL && l->channel->told_end) {
+    if (!loop_has_left(&l->member) && l->child != NULL && l->channel->told_end) {
         loop_attend(l->child);
     }
 }
@@ -232,10 +232,10 @@ void loop_channel_end(loop_channel *l)
     if (!l->channel->read_ended) {
         drain_peer(l);
     }
-    while (!l->member.gone && !l->channel->told_end) {
+    while (!loop_has_left(&l->member) && !l->channel->told_end) {
         (void)hand_out_messages(l, MESSAGES_A_TURN);
     }
-    if (!l->member.gone) {
+    if (!loop_has_left(&l->member)) {
         refresh_channel(l);
     }
 }

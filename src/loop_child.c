@@ -195,7 +195,7 @@ static void output_ready(loop_source *s, short revents)
 /* What the child wrote before its end. The descriptors may be blocking ones. */
 static void drain_output(loop_child *l, int stream)
 {
-    for (size_t all = 0; all < OUTPUT_LEFT && !l->member.gone && l->output[stream].fd >= 0;) {
+    for (size_t all = 0; all < OUTPUT_LEFT && !loop_has_left(&l->member) && l->output[stream].fd >= 0;) {
         struct pollfd pipe = {.fd = l->output[stream].fd, .events = POLLIN};
         if (sys_poll(&pipe, 1, 0) <= 0) {
             break;
@@ -262,7 +262,7 @@ static void input_ready(loop_source *s, short revents)
     loop_child *l = (loop_child *)s->member;
     (void)revents;
     feed_input(l);
-    if (!l->member.gone && !has_input_work(l->child)) {
+    if (!loop_has_left(&l->member) && !has_input_work(l->child)) {
         loop_unwatch(&l->input);
     }
 }
@@ -326,7 +326,7 @@ static void give_up(loop_child *l)
     if (l->channel != NULL) {
         loop_channel_end(l->channel);
     }
-    for (int stream = 0; stream < 3 && !l->member.gone; stream++) {
+    for (int stream = 0; stream < 3 && !loop_has_left(&l->member); stream++) {
         if (is_output(l->child, stream)) {
             close_output(l, stream);
             tell_output(l, stream, l->member.loop->buffer, 0);
@@ -344,10 +344,10 @@ static void take_end(loop_child *l)
     for (int stream = 0; stream < 3; stream++) {
         drain_output(l, stream);
     }
-    if (!l->member.gone && l->channel != NULL) {
+    if (!loop_has_left(&l->member) && l->channel != NULL) {
         loop_channel_end(l->channel);
     }
-    if (l->member.gone || c->told_exit) {
+    if (loop_has_left(&l->member) || c->told_exit) {
         return;
     }
     c->told_exit = true;
@@ -360,10 +360,10 @@ static void take_end(loop_child *l)
 
 static void refresh_or_close(loop_child *l)
 {
-    if (!l->member.gone) {
+    if (!loop_has_left(&l->member)) {
         close_if_done(l);
     }
-    if (!l->member.gone && !l->child->told_close) {
+    if (!loop_has_left(&l->member) && !l->child->told_close) {
         (void)refresh_child(l); /* what fails is tried again by the alarm */
     }
 }
@@ -393,9 +393,9 @@ static void ring_child(loop_member *m)
     loop_child *l = (loop_child *)m;
     int64_t now = sys_now();
     take_end(l); /* nothing else may tell it; and what has ended by itself is not stopped */
-    if (!l->member.gone && !l->child->told_exit) {
+    if (!loop_has_left(&l->member) && !l->child->told_exit) {
         child_step(l->child, now);
-    } else if (!l->member.gone && l->give_up_at <= now) {
+    } else if (!loop_has_left(&l->member) && l->give_up_at <= now) {
         give_up(l);
     }
     refresh_or_close(l);

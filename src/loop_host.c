@@ -257,6 +257,9 @@ void loop_run_signals(proc_loop *loop)
             loop->ran++;
             s->handler(number, s->ctx);
         }
+        if (!loop_is_ours(loop)) {
+            return;
+        }
     }
 }
 
