@@ -94,13 +94,16 @@ hidden bool loop_are_handlers(const proc_handlers *handlers);
 hidden int loop_execute(proc_loop *loop, const plan_program *program, const proc_options *options,
                         proc_result_handler *handler, void *ctx);
 
-/* loop_channel.c, for a child's channel */
+/* A child and its channel that are in one loop are tied, so that the channel's end is told before the child's. */
 typedef struct loop_channel loop_channel;
+hidden void loop_child_tie(proc_loop *loop, const proc_child *child);
+hidden loop_channel *loop_channel_tie(const proc_loop *loop, const proc_channel *channel, loop_member *child);
+/* with_child: it leaves when the child does. */
 hidden int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers *handlers, void *ctx,
-                            loop_member *child, loop_channel **added);
+                            bool with_child);
 /* Its child has ended: delivers all that is left, and the end. */
 hidden void loop_channel_end(loop_channel *l);
-/* The child's member leaves, or the channel does. */
+/* The child's member leaves; the channel's does. */
 hidden void loop_channel_leave_child(loop_channel *l);
 hidden void loop_child_lose_channel(loop_member *child);
 

@@ -23,7 +23,8 @@ struct loop_channel {
     proc_handlers handlers;
     void *ctx;
     loop_source reading, writing, exit; /* reading writes too, where both are one descriptor */
-    loop_member *child;                 /* whose channel it is, if that is in the loop; it outlives this */
+    loop_member *child;                 /* whose channel it is, if that is in the loop */
+    bool with_child;                    /* it came with it, and leaves with it */
     bool behind;                        /* more has come than was handed out */
 };
 
@@ -243,7 +244,9 @@ void loop_channel_end(loop_channel *l)
 void loop_channel_leave_child(loop_channel *l)
 {
     l->child = NULL;
-    loop_leave(&l->member);
+    if (l->with_child) {
+        loop_leave(&l->member);
+    }
 }
 
 static void turn_of_channel(loop_member *m)
@@ -255,8 +258,7 @@ static const loop_kind channel_kind = {turn_of_channel, turn_of_channel, leave_c
 
 /* ---- adding and removing ---- */
 
-int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers *handlers, void *ctx,
-                     loop_member *child, loop_channel **added)
+int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers *handlers, void *ctx, bool with_child)
 {
     loop_channel *l = calloc(1, sizeof *l);
     if (l == NULL) {
@@ -265,7 +267,7 @@ int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers
     l->channel = channel;
     l->handlers = *handlers;
     l->ctx = ctx;
-    l->child = child;
+    l->with_child = with_child;
     l->observer = (channel_observer){channel_wants_attention, channel_is_leaving};
     l->reading = (loop_source){.member = &l->member, .ready = channel_ready, .fd = -1};
     l->writing = (loop_source){.member = &l->member, .ready = channel_writable, .fd = -1};
@@ -273,7 +275,6 @@ int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers
     loop_join(loop, &l->member, &channel_kind);
     int err = loop_watch(&l->reading, channel->read_fd, POLLIN); /* that it can be watched at all */
     if (err < 0) {
-        l->child = NULL;
         loop_leave(&l->member);
         return err;
     }
@@ -281,10 +282,22 @@ int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers
     channel->observer = &l->observer;
     channel_unlock_quietly(channel);
     loop_attend(&l->member); /* there may be something here already */
-    if (added != NULL) {
-        *added = l;
-    }
     return 0;
+}
+
+static loop_channel *channel_in(const proc_loop *loop, const proc_channel *channel)
+{
+    loop_channel *l = channel->observer != NULL ? of_observer(channel->observer) : NULL;
+    return l != NULL && l->member.loop == loop ? l : NULL;
+}
+
+loop_channel *loop_channel_tie(const proc_loop *loop, const proc_channel *channel, loop_member *child)
+{
+    loop_channel *l = channel != NULL ? channel_in(loop, channel) : NULL;
+    if (l != NULL) {
+        l->child = child;
+    }
+    return l;
 }
 
 bool loop_are_handlers(const proc_handlers *handlers)
@@ -306,7 +319,10 @@ int proc_loop_add_channel(proc_loop *loop, proc_channel *channel, const proc_han
         return -EEXIST;
     }
     int cancel = sys_hold_cancel();
-    int err = loop_channel_add(loop, channel, handlers, ctx, NULL, NULL);
+    int err = loop_channel_add(loop, channel, handlers, ctx, false);
+    if (err == 0 && channel->peer != NULL) {
+        loop_child_tie(loop, channel->peer);
+    }
     sys_release_cancel(cancel);
     return err;
 }
@@ -316,9 +332,10 @@ int proc_loop_remove_channel(proc_loop *loop, proc_channel *channel)
     if (!loop_is_ours(loop) || !channel_is_ours(channel)) {
         return -EINVAL;
     }
-    if (channel->observer == NULL || of_observer(channel->observer)->member.loop != loop) {
+    loop_channel *l = channel_in(loop, channel);
+    if (l == NULL) {
         return -ENOENT;
     }
-    loop_leave(&of_observer(channel->observer)->member);
+    loop_leave(&l->member);
     return 0;
 }

@@ -192,11 +192,12 @@ static void output_ready(loop_source *s, short revents)
     (void)read_output(l, (int)(s - l->output));
 }
 
-/* What the child wrote before its end. The descriptors may be blocking ones. */
+/* What the child wrote before its end. The descriptors may be blocking ones: an event of this step that told of what is
+ * read here must not be believed any more, and goes with the watch. */
 static void drain_output(loop_child *l, int stream)
 {
-    for (size_t all = 0; all < OUTPUT_LEFT && !loop_has_left(&l->member) && l->output[stream].fd >= 0;) {
-        struct pollfd pipe = {.fd = l->output[stream].fd, .events = POLLIN};
+    for (size_t all = 0; all < OUTPUT_LEFT && !loop_has_left(&l->member) && is_output(l->child, stream);) {
+        struct pollfd pipe = {.fd = l->child->streams[stream], .events = POLLIN};
         if (sys_poll(&pipe, 1, 0) <= 0) {
             break;
         }
@@ -206,6 +207,7 @@ static void drain_output(loop_child *l, int stream)
         }
         all += got;
     }
+    loop_unwatch(&l->output[stream]);
 }
 
 /* ---- input ---- */
@@ -305,6 +307,8 @@ static void close_if_done(loop_child *l)
     c->told_close = true;
     unwatch_all(l);
     drop_input(c);
+    c->input.broken = true; /* nothing is told after this, so nothing can be queued either */
+    c->input.close_after = c->input.drain_due = false;
     (void)loop_set_alarm(&l->member, SYS_NEVER);
     loop_set_live(&l->member, false);
     if (l->handlers.on_close != NULL) {
@@ -327,7 +331,8 @@ static void give_up(loop_child *l)
         loop_channel_end(l->channel);
     }
     for (int stream = 0; stream < 3 && !loop_has_left(&l->member); stream++) {
-        if (is_output(l->child, stream)) {
+        drain_output(l, stream);
+        if (!loop_has_left(&l->member) && is_output(l->child, stream)) {
             close_output(l, stream);
             tell_output(l, stream, l->member.loop->buffer, 0);
         }
@@ -444,12 +449,13 @@ static int add_child(proc_loop *loop, proc_child *child, const proc_handlers *ha
     }
     int err = refresh_child(l);
     if (err == 0 && child->channel != NULL && child->channel->observer == NULL) {
-        err = loop_channel_add(loop, child->channel, handlers, ctx, &l->member, &l->channel);
+        err = loop_channel_add(loop, child->channel, handlers, ctx, true);
     }
     if (err < 0) {
         loop_leave(&l->member);
         return err;
     }
+    l->channel = loop_channel_tie(loop, child->channel, &l->member);
     loop_set_live(&l->member, !child->told_close);
     loop_attend(&l->member);
     return 0;
@@ -473,6 +479,14 @@ static loop_child *child_in(const proc_loop *loop, const proc_child *child)
 {
     loop_child *l = child->observer != NULL ? owner_of(child->observer) : NULL;
     return l != NULL && l->member.loop == loop ? l : NULL;
+}
+
+void loop_child_tie(proc_loop *loop, const proc_child *child)
+{
+    loop_child *l = child_in(loop, child);
+    if (l != NULL) {
+        l->channel = loop_channel_tie(loop, child->channel, &l->member);
+    }
 }
 
 int proc_loop_remove_child(proc_loop *loop, proc_child *child)
