@@ -155,17 +155,26 @@ static void enlarge(communicate *m, int stream, size_t before)
     }
 }
 
+static bool is_drained(const communicate *m)
+{
+    return m->ended && !m->piped[1] && !m->piped[2];
+}
+
+/* What was in the pipes when the time ran out still counts, but a stranger who goes on writing does not. */
+static bool has_last_words(const communicate *m, bool quiet)
+{
+    return m->ended && !quiet && m->overtime < 2 * LARGE_PIPE;
+}
+
 static bool is_over(communicate *m, bool quiet, int64_t now)
 {
-    bool open = m->piped[1] || m->piped[2];
     if (!m->ended) {
         return child_look(m->child).refused;
     }
-    if (!open) {
+    if (is_drained(m)) {
         return true;
     }
-    /* What was in the pipes when the time ran out still counts, but a stranger who goes on writing does not. */
-    if (now < m->drain_at || (!quiet && m->overtime < 2 * LARGE_PIPE)) {
+    if (now < m->drain_at || has_last_words(m, quiet)) {
         return false;
     }
     m->incomplete = true;
@@ -183,16 +192,29 @@ static void note_child_stop(communicate *m, int64_t now)
     }
 }
 
+/* Whoever drives this may be late: one that ended by itself has not timed out while all that it left can be read. */
+static void look_at_clock(communicate *m, bool quiet, int64_t now)
+{
+    if (child_look(m->child).reason == LIFE_NO_REASON && (is_drained(m) || has_last_words(m, quiet))) {
+        return;
+    }
+    child_step(m->child, now);
+    if (m->reason == LIFE_NO_REASON && child_look(m->child).time_limit <= now) {
+        m->reason = LIFE_TIMEOUT; /* the step has seen to it, if there was anybody left to stop */
+    }
+}
+
 bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANTS], int64_t now)
 {
-    bool quiet = true;
+    int64_t limit = child_look(m->child).time_limit;
+    bool quiet = true, late = now >= m->drain_at || now >= limit;
     if (wants[COMMUNICATE_IN].revents != 0) {
         (m->echoes ? drop_echo : feed)(m);
     }
     for (int stream = 1; stream <= 2 && m->err == 0; stream++) {
         if (wants[COMMUNICATE_IN + stream].revents != 0) {
             size_t before = m->captures[stream - 1].size;
-            drain(m, stream, now >= m->drain_at);
+            drain(m, stream, late);
             enlarge(m, stream, before);
             quiet = false;
         }
@@ -203,10 +225,7 @@ bool communicate_step(communicate *m, const struct pollfd wants[COMMUNICATE_WANT
     if (wants[COMMUNICATE_CANCEL].revents != 0) {
         stop(m, LIFE_CANCEL);
     }
-    child_step(m->child, now);
-    if (m->reason == LIFE_NO_REASON && child_look(m->child).time_limit <= now) {
-        m->reason = LIFE_TIMEOUT; /* the step has seen to it, if there was anybody left to stop */
-    }
+    look_at_clock(m, quiet, now);
     note_child_stop(m, now);
     return m->err < 0 || is_over(m, quiet, now);
 }

@@ -90,10 +90,13 @@ static void leave_run(loop_member *m)
     }
 }
 
+/* All of it is looked at, whatever has rung: the loop may be late, and what has ended in time has not timed out. */
 static void step_run(loop_run *r)
 {
-    bool done = communicate_step(&r->machine, r->wants, sys_now());
-    if (!done) {
+    int ready = sys_poll(r->wants, COMMUNICATE_WANTS, 0);
+    if (ready < 0) {
+        r->machine.err = ready;
+    } else if (!communicate_step(&r->machine, r->wants, sys_now())) {
         refresh_run(r);
         return;
     }
@@ -106,20 +109,13 @@ static void step_run(loop_run *r)
 
 static void run_ready(loop_source *s, short revents)
 {
-    loop_run *r = (loop_run *)s->member;
-    for (int i = 0; i < COMMUNICATE_WANTS; i++) {
-        r->wants[i].revents = s == &r->sources[i] ? revents : 0;
-    }
-    step_run(r);
+    (void)revents;
+    step_run((loop_run *)s->member);
 }
 
 static void ring_run(loop_member *m)
 {
-    loop_run *r = (loop_run *)m;
-    for (int i = 0; i < COMMUNICATE_WANTS; i++) {
-        r->wants[i].revents = 0;
-    }
-    step_run(r);
+    step_run((loop_run *)m);
 }
 
 static const loop_kind run_kind = {ring_run, ring_run, leave_run};

@@ -160,6 +160,49 @@ static void one_descriptor_cancels_them_all(void **state)
     close(cancel[1]);
 }
 
+static void be_busy(void *ctx)
+{
+    (void)ctx;
+    usleep(300000);
+}
+
+/* The loop comes to look when the time is over, but the command had ended in time, and all that it wrote is there. */
+static void a_command_that_ended_in_time_has_not_timed_out_when_the_loop_was_busy(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    told one = {.calls = 0}, loud = {.calls = 0}, held = {.calls = 0}, mute = {.calls = 0};
+
+    assert_true(proc_loop_add_timer(loop, 0, 0, be_busy, NULL) > 0);
+    assert_int_equal(
+        proc_loop_execfile(loop, KID("out", "a", "exit", "3"), OPTIONS(.timeout_ms = 150), keep_result, &one), 0);
+    assert_int_equal(
+        proc_loop_execfile(loop, KID("write", "1", "60000"), OPTIONS(.timeout_ms = 150), keep_result, &loud), 0);
+    assert_int_equal(proc_loop_execfile(loop, KID("exit", "4"),
+                                        OPTIONS(.timeout_ms = 150, .out.kind = PROC_NULL, .err.kind = PROC_NULL),
+                                        keep_result, &mute),
+                     0);
+    assert_int_equal(proc_loop_execfile(loop, ARGV("sh", "-c", "echo early; sleep 100 & exit 0"),
+                                        OPTIONS(.drain_ms = 100), keep_result, &held),
+                     0);
+    run_loop(loop);
+    assert_int_equal(one.err, 0);
+    assert_int_equal(one.status.code, 3);
+    assert_string_equal(one.out, "a");
+    assert_int_equal(loud.err, 0);
+    assert_int_equal(loud.out_size, 60000);
+    assert_int_equal(mute.err, 0);
+    assert_int_equal(mute.status.code, 4);
+    assert_int_equal(held.err, 0);
+    assert_true(held.incomplete);
+    assert_string_equal(held.out, "early\n");
+    drop_told(&one);
+    drop_told(&loud);
+    drop_told(&held);
+    drop_told(&mute);
+    proc_loop_free(loop);
+}
+
 static void freeing_the_loop_kills_what_runs_and_says_so(void **state)
 {
     (void)state;
@@ -290,6 +333,7 @@ static const struct CMUnitTest tests[] = {
     TEST(a_start_that_fails_is_told_at_once_and_no_handler_called),
     TEST(input_is_copied),
     TEST(one_descriptor_cancels_them_all),
+    TEST(a_command_that_ended_in_time_has_not_timed_out_when_the_loop_was_busy),
     TEST(freeing_the_loop_kills_what_runs_and_says_so),
     TEST(a_thousand_short_children_run_64_at_a_time),
     TEST(thousands_of_children_live_and_end_in_one_loop),
