@@ -66,27 +66,38 @@ int64_t channel_own_deadline(const proc_channel *c)
 {
     int64_t deadline = c->retry_at;
     least(&deadline, c->part_by);
-    if (!c->hello_came) {
+    if (!c->hello_came && !c->read_ended) {
         least(&deadline, c->hello_by);
     }
     return deadline;
 }
 
-void channel_check_deadlines(proc_channel *c)
+static bool is_late(const proc_channel *c, int64_t now)
+{
+    return c->part_by <= now || (!c->hello_came && !c->read_ended && c->hello_by <= now);
+}
+
+bool channel_check_deadlines(proc_channel *c)
 {
     if (channel_own_deadline(c) == SYS_NEVER) {
-        return;
+        return false;
     }
     int64_t now = sys_now();
-    if (!c->hello_came && c->hello_by <= now && !c->read_ended) {
-        channel_fail(c, -EPROTO, "the other end did not say HELLO in time");
+    int reads = 0;
+    c->drained = c->drained && !is_late(c, now);
+    while (is_late(c, now) && reads < CHANNEL_READS_A_LOOK && channel_read(c)) {
+        channel_parse(c, false);
+        reads++;
     }
-    if (c->part_by <= now) {
-        channel_fail(c, -EPROTO, "a message that began did not arrive in time");
+    if (is_late(c, now)) {
+        channel_fail(c, -EPROTO,
+                     c->hello_came ? "a message that began did not arrive in time"
+                                   : "the other end did not say HELLO in time");
     }
     if (c->retry_at <= now) {
         c->retry_at = SYS_NEVER;
     }
+    return reads > 0;
 }
 
 /* Sleeps until the driver, or anybody, has changed something. */
@@ -159,8 +170,7 @@ static int drive(proc_channel *c, int64_t deadline)
 
 int channel_wait(proc_channel *c, int64_t deadline)
 {
-    channel_check_deadlines(c); /* also for those who only ever look */
-    if (c->error < 0) {
+    if (channel_check_deadlines(c) || c->error < 0) { /* also for those who only ever look */
         return 0;
     }
     if (c->peer_gone) {
@@ -179,7 +189,7 @@ int channel_wait(proc_channel *c, int64_t deadline)
         return look ? 0 : -ETIMEDOUT;
     }
     int err = c->driving ? sleep_on(c, deadline) : drive(c, deadline);
-    channel_check_deadlines(c);
+    (void)channel_check_deadlines(c);
     return err == -ETIMEDOUT ? 0 : err; /* the caller looks once more, and is told the next time */
 }
 
@@ -468,7 +478,7 @@ void channel_parse(proc_channel *c, bool one)
     if (more == 0 && c->read_ended) {
         rpc_end(c); /* a frame that was cut off is none */
     }
-    if (more == 0 && inbox_has_part(&c->in) && c->frame_ms > 0) {
+    if (more == 0 && inbox_has_part(&c->in) && c->frame_ms > 0 && !c->read_ended) {
         c->part_by = progress || c->part_by == SYS_NEVER ? sys_deadline(sys_now(), c->frame_ms) : c->part_by;
     } else {
         c->part_by = SYS_NEVER;

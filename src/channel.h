@@ -153,7 +153,8 @@ hidden void channel_stop_keeping(proc_channel *c); /* nobody will receive any mo
 hidden void channel_consume(proc_channel *c, const frame *f);
 hidden void channel_grant_ahead(proc_channel *c);
 hidden void channel_destroy(proc_channel *c);
-hidden void channel_check_deadlines(proc_channel *c);
+/* What is late may be here all the same, where this end was busy with something else. True: something was read. */
+hidden bool channel_check_deadlines(proc_channel *c);
 hidden int channel_peer_exit_fd(proc_channel *c); /* negative: none */
 /* rpc.c: frames of requests. Not NULL: why the protocol does not allow it. */
 hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);

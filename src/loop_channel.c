@@ -129,6 +129,7 @@ static bool hand_out_messages(loop_channel *l, int most)
     for (int i = 0; i < most; i++) {
         proc_message m = {.type = 0};
         channel_lock(l->channel);
+        (void)channel_check_deadlines(l->channel);
         int err = message_take(l->channel, &m);
         channel_unlock_quietly(l->channel);
         if (err == -EAGAIN) {
@@ -155,7 +156,6 @@ static void write_and_tell_room(loop_channel *l)
 {
     proc_channel *c = l->channel;
     channel_lock(c);
-    channel_check_deadlines(c);
     channel_write(c);
     bool room = message_has_room_again(c);
     c->refused = c->refused && !room;
@@ -169,15 +169,9 @@ static void write_and_tell_room(loop_channel *l)
 /* What a handler has queued goes out at the end of the step, with the next turn. */
 static void take_turn(loop_channel *l)
 {
-    bool all = hand_out_messages(l, MESSAGES_A_TURN);
+    (void)hand_out_messages(l, MESSAGES_A_TURN);
     if (!loop_has_left(&l->member)) {
         write_and_tell_room(l);
-    }
-    if (loop_has_left(&l->member)) {
-        return;
-    }
-    if (all && l->channel->error < 0) {
-        tell_end(l, l->channel->error); /* a deadline, just now */
     }
     if (!loop_has_left(&l->member)) {
         refresh_channel(l);

@@ -2,6 +2,7 @@
  * Channels in a loop: messages, room, the end, and other threads that use them meanwhile.
  */
 #include "events.h"
+#include "lifeline.h"
 
 #include <pthread.h>
 #include <sys/socket.h>
@@ -68,6 +69,24 @@ static void a_broken_protocol_is_the_reason_of_the_end(void **state)
     raw_write(&r, "nonsense nonsense nonsense", 26);
     run_loop(loop);
     assert_string_equal(e.log, text("disconnect=%d ", -EPROTO));
+    raw_end(&r);
+    proc_loop_free(loop);
+}
+
+static void a_hello_that_came_in_time_is_not_late_when_the_loop_is(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    raw r;
+
+    raw_begin(&r, CHANNEL_OPTIONS(.hello_ms = 20));
+    add_channel(loop, r.channel, &noting, &e);
+    raw_hello(&r);
+    raw_frame(&r, (frame){.kind = FRAME_MESSAGE, .type = 3}, NULL);
+    let_pass(40);
+    assert_int_equal(proc_loop_run(loop, 20), -ETIMEDOUT);
+    assert_string_equal(e.log, "message=3 ");
     raw_end(&r);
     proc_loop_free(loop);
 }
@@ -471,6 +490,7 @@ static const struct CMUnitTest tests[] = {
     TEST(messages_and_the_end_are_told_in_order),
     TEST(shutting_down_is_an_end_too_and_replies_still_go),
     TEST(a_broken_protocol_is_the_reason_of_the_end),
+    TEST(a_hello_that_came_in_time_is_not_late_when_the_loop_is),
     TEST(an_end_that_never_says_hello_is_given_up_in_time),
     TEST(requests_that_nobody_handles_are_answered),
     TEST(post_is_refused_at_the_mark_and_on_room_tells_when_to_go_on),
