@@ -1,0 +1,209 @@
+/* wrap: malloc calloc realloc */
+/*
+ * Every allocation of the library fails in turn: the first, the second, and so on until none is left. The call says -ENOMEM
+ * or does without; nothing is left behind, and the next time it works.
+ */
+#include "events.h"
+
+#include "channel.h"
+
+static int countdown; /* allocations until one fails; 0: none does */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+static bool fails(void)
+{
+    if (countdown > 0 && --countdown == 0) {
+        errno = ENOMEM;
+        return true;
+    }
+    return false;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    return fails() ? NULL : __real_realloc(memory, size);
+}
+
+/* What a scenario says: 0, -ENOMEM, or something that is wrong. */
+typedef int scenario(void);
+
+static void fail_each_allocation(scenario *run)
+{
+    enum { MOST = 200 };
+    int refused = 0;
+
+    assert_int_equal(run(), 0); /* what is kept for ever is made now */
+    for (int number = 1;; number++) {
+        size_t open_before = count_open();
+        assert_true(number < MOST);
+        countdown = number;
+        int err = run();
+        bool reached = countdown == 0;
+        countdown = 0;
+
+        if (err != 0 && err != -ENOMEM) {
+            fail_msg("allocation %d fails: %d", number, err);
+        }
+        refused += err == -ENOMEM;
+        assert_int_equal(count_open(), open_before);
+        assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+        assert_int_equal(run(), 0);
+        if (!reached) {
+            break;
+        }
+    }
+    assert_true(refused > 0);
+}
+
+static const proc_stdio piped = {.kind = PROC_PIPE};
+
+static int spawn_and_wait(void)
+{
+    proc_child *child = NULL;
+    const mode_t mask = 077;
+    const proc_limit limit = {.resource = 4, .soft = 0, .hard = 0};
+    const proc_fd_map map = {.child = 7, .parent = 1};
+    int err = proc_spawn(&child, ARGV("sh", "-c", "exit 0"),
+                         OPTIONS(.in = piped, .out = piped, .cwd = "/", .env_changes = ARGV("A=1", "B"), .umask = &mask,
+                                 .limits = &limit, .limit_count = 1, .fds = &map, .fd_count = 1));
+
+    if (err == 0) {
+        int fd = proc_child_exit_fd(child);
+        err = fd < 0 ? fd : proc_child_wait(child, IN_TIME, NULL);
+    } else if (child != NULL) {
+        return 1;
+    }
+    proc_child_free(child);
+    return err;
+}
+
+static void starts_fail_as_a_whole(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(spawn_and_wait);
+}
+
+static int run_to_the_end(void)
+{
+    static char input[100000];
+    proc_result result;
+    int err = proc_execfile(&result, KID("cat", "exit", "3"), OPTIONS(.input = input, .input_size = sizeof input));
+
+    if (err == 0 && (result.status.code != 3 || result.out_size != sizeof input)) {
+        err = 1;
+    } else if (err < 0 && (result.out != NULL || result.err != NULL)) {
+        err = 2; /* the manual says that it is empty then */
+    }
+    proc_result_clear(&result);
+    return err;
+}
+
+static void a_run_without_memory_is_killed_and_reaped(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(run_to_the_end);
+}
+
+static int talk(void)
+{
+    static const char data[20000] = "x";
+    proc_channel *ends[2] = {NULL, NULL};
+    proc_message m, request;
+    int fd = 1, err = proc_channel_pair(ends, CHANNEL_OPTIONS(.max_fds = 1, .linger_ms = 1));
+
+    if (err < 0) {
+        return ends[0] == NULL && ends[1] == NULL ? err : 1;
+    }
+    err = proc_channel_flush(ends[1], IN_TIME);
+    for (uint32_t i = 0; i < 3 && err == 0; i++) {
+        err = proc_channel_post(ends[0], MESSAGE(.type = i, .data = data, .size = 100));
+        err = err == 0 ? proc_channel_send(ends[0], MESSAGE(.data = data, .size = sizeof data), IN_TIME) : err;
+        err = err == 0 ? proc_channel_recv(ends[1], &m, IN_TIME) : err;
+        err = err == 0 ? proc_channel_recv(ends[1], &m, IN_TIME) : err;
+    }
+    err = err == 0 ? proc_channel_flush(ends[1], IN_TIME) : err;
+    if (err == 0 && proc_channel_recv(ends[0], &m, 0) == -ENOMEM) {
+        err = -ENOMEM;
+    }
+    err = err == 0 ? proc_channel_send(ends[0], MESSAGE(.fds = &fd, .fd_count = 1), IN_TIME) : err;
+    err = err == 0 ? proc_channel_recv(ends[1], &m, IN_TIME) : err;
+    int64_t id = err == 0 ? proc_channel_request(ends[0], ASK(.type = 1), IN_TIME) : err;
+    err = id < 0 ? (int)id : proc_channel_recv(ends[1], &request, IN_TIME);
+    err = err == 0 ? proc_channel_reply(ends[1], &request, ANSWER(.type = 2), IN_TIME) : err;
+    err = err == 0 ? proc_channel_recv(ends[0], &m, IN_TIME) : err;
+    proc_channel_free(ends[0]);
+    proc_channel_free(ends[1]);
+    return err;
+}
+
+static void a_channel_without_memory_says_so(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(talk);
+}
+
+static void count(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+static void note_result(int err, proc_result *result, void *ctx)
+{
+    *(int *)ctx = err == 0 && result->status.code != 3 ? 1 : err;
+}
+
+static int loop_once(void)
+{
+    static const proc_handlers none;
+    proc_loop *loop = NULL;
+    proc_child *child = NULL;
+    int rings = 0, told = 0, err = proc_loop_new(&loop);
+
+    if (err < 0) {
+        return loop == NULL ? err : 1;
+    }
+    err = proc_loop_add_timer(loop, 0, 0, count, &rings);
+    err = err > 0 ? proc_spawn(&child, KID("out", "x"), OPTIONS(.out = piped)) : err;
+    err = err == 0 ? proc_loop_add_child(loop, child, &none, NULL) : err;
+    err = err == 0 ? proc_loop_execfile(loop, KID("out", "x", "exit", "3"), NULL, note_result, &told) : err;
+    err = err == 0 ? proc_loop_run(loop, IN_TIME) : err;
+    err = err == 0 ? told : err;
+    proc_child_free(child);
+    proc_loop_free(loop);
+    return err;
+}
+
+static void a_loop_without_memory_says_so(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(loop_once);
+}
+
+static const struct CMUnitTest tests[] = {
+    TEST(starts_fail_as_a_whole),
+    TEST(a_run_without_memory_is_killed_and_reaped),
+    TEST(a_channel_without_memory_says_so),
+    TEST(a_loop_without_memory_says_so),
+};
+
+HARNESS_MAIN(tests)
