@@ -178,6 +178,45 @@ static void a_handler_for_sigchld_may_come_late_and_go_at_once(void **state)
     proc_loop_free(loop);
 }
 
+static void stop_the_loop(int signo, void *ctx)
+{
+    (void)signo;
+    proc_loop_stop(ctx);
+}
+
+static proc_loop *loop_of_handler;
+
+static void stop_in_a_handler(int signo)
+{
+    (void)signo;
+    proc_loop_stop(loop_of_handler);
+}
+
+static void what_a_signal_does_leaves_errno_as_it_was(void **state)
+{
+    (void)state;
+    struct sigaction stopping = {.sa_handler = stop_in_a_handler}, before;
+    int told, stopped;
+
+    loop_of_handler = make_loop();
+    assert_int_equal(proc_loop_add_signal(loop_of_handler, SIGUSR1, stop_the_loop, loop_of_handler), 0);
+    assert_int_equal(sigaction(SIGUSR2, &stopping, &before), 0);
+    (void)proc_loop_step(loop_of_handler, 0); /* from here on it is to be woken up */
+    errno = 4242;
+    raise(SIGUSR1);
+    told = errno;
+    assert_int_equal(proc_loop_run(loop_of_handler, IN_TIME), 0);
+    (void)proc_loop_step(loop_of_handler, 0);
+    errno = 4242;
+    raise(SIGUSR2);
+    stopped = errno;
+    assert_int_equal(sigaction(SIGUSR2, &before, NULL), 0);
+
+    assert_int_equal(told, 4242);
+    assert_int_equal(stopped, 4242);
+    proc_loop_free(loop_of_handler);
+}
+
 /* ---- fewer descriptors than are open ---- */
 
 static void note_ready(int fd, short revents, void *ctx)
@@ -270,8 +309,8 @@ static void a_detached_grandchild_outlives_a_killed_worker(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(each_loop_hears_of_its_own_children_alone),          TEST(workers_and_loops_need_no_standard_descriptors),
-    TEST(a_handler_for_sigchld_may_come_late_and_go_at_once), TEST(a_limit_below_what_is_open_stops_no_loop_for_good),
-    TEST(a_detached_grandchild_outlives_a_killed_worker),
+    TEST(a_handler_for_sigchld_may_come_late_and_go_at_once), TEST(what_a_signal_does_leaves_errno_as_it_was),
+    TEST(a_limit_below_what_is_open_stops_no_loop_for_good),  TEST(a_detached_grandchild_outlives_a_killed_worker),
 };
 
 HARNESS_MAIN(tests)
