@@ -298,6 +298,7 @@ static void write_queued(proc_channel *c)
 
 void channel_write(proc_channel *c)
 {
+    c->posted = false;
     if (outbox_is_empty(&c->out) && !c->pong_due && !channel_has_to_tell(c)) {
         return;
     }
@@ -590,7 +591,7 @@ int channel_await_other_end(proc_channel *c, int64_t deadline, unsigned *reads)
 
 void channel_tell(proc_channel *c)
 {
-    if (channel_has_to_tell(c)) {
+    if (c->posted || channel_has_to_tell(c)) {
         channel_write(c);
     }
 }

@@ -84,6 +84,7 @@ struct proc_channel {
     bool peer_shut, shut; /* END came, END went */
 
     outbox out;
+    bool posted;      /* since the last write */
     int64_t retry_at; /* the system had no room for descriptors under way: try again then */
     inbox in;
     int64_t hello_by, part_by; /* deadlines of the other end */
@@ -173,7 +174,7 @@ static inline bool channel_has_to_tell(const proc_channel *c)
     uint32_t news = c->granted - c->told;
     return news >= CHANNEL_WINDOW / 2 || (news > 0 && c->pinged && c->granted == c->received);
 }
-hidden void channel_tell(proc_channel *c);                 /* how much was consumed, if that is news enough */
+hidden void channel_tell(proc_channel *c); /* how much was consumed, if that is news enough; and what was posted */
 static inline uint32_t rpc_time_left(const frame *request) /* 0: for ever, or no request */
 {
     bool limited = request->kind == FRAME_REQUEST && (request->flags & FRAME_DEADLINE) != 0;

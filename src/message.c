@@ -216,6 +216,7 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
     if (err == 0) {
         frame f = {.kind = FRAME_MESSAGE};
         err = message_queue(channel, OUTBOX_GATED, &f, message, false);
+        channel->posted = true;
     }
     channel_unlock(channel);
     if (calls) {
@@ -386,7 +387,7 @@ int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_
     channel_lock(channel);
     /* Most often it is here already, and all that is left to do is no system call. */
     int err = channel->current.batch == NULL ? message_take(channel, message) : -EAGAIN;
-    if (err != 0 || channel_has_to_tell(channel)) {
+    if (err != 0 || channel->posted || channel_has_to_tell(channel)) {
         int cancel = sys_hold_cancel();
         if (err == -EAGAIN) {
             err = receive_message(channel, message, channel_deadline(timeout_ms));

@@ -169,6 +169,23 @@ static void no_size_is_too_large_for_a_limit_of_this_end(void **state)
     free_pair(ends);
 }
 
+static void what_was_posted_goes_with_a_recv_whose_message_is_here_already(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+
+    make_pair(ends, NULL);
+    assert_int_equal(proc_channel_post(ends[1], MESSAGE(.type = 1)), 0);
+    assert_int_equal(proc_channel_post(ends[1], MESSAGE(.type = 2)), 0);
+    assert_int_equal(proc_channel_flush(ends[1], 0), 0);
+    expect_message(ends[0], 1, NULL, 0);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 3)), 0);
+    expect_message(ends[0], 2, NULL, 0);
+
+    expect_message(ends[1], 3, NULL, 0);
+    free_pair(ends);
+}
+
 static void posts_stay_below_high_water_and_go_with_a_flush(void **state)
 {
     (void)state;
@@ -571,6 +588,7 @@ static const struct CMUnitTest tests[] = {
     TEST(what_has_come_is_received_without_waiting_each_time),
     TEST(the_rest_of_a_message_that_has_begun_is_pending),
     TEST(no_size_is_too_large_for_a_limit_of_this_end),
+    TEST(what_was_posted_goes_with_a_recv_whose_message_is_here_already),
     TEST(posts_stay_below_high_water_and_go_with_a_flush),
     TEST(what_exceeds_high_water_goes_when_nothing_waits),
     TEST(time_runs_out_at_once_or_later),
