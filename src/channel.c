@@ -284,6 +284,7 @@ static void write_queued(proc_channel *c)
         ssize_t put = send_batch(c, &batch);
         if (put >= 0) {
             outbox_sent(&c->out, &batch, (size_t)put);
+            c->news = c->news || c->awaiting_room > 0; /* the driver's poll may not see it */
             if (batch.begins) {
                 channel_has_told(c);
             }

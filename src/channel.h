@@ -69,7 +69,7 @@ struct proc_channel {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    size_t sleepers;
+    size_t sleepers, awaiting_room;
     bool driving, woken;
     bool watches_write; /* the driver waits until what can be sent can be written */
     bool news;   /* another thread has read, or found that nothing more can be written, while the driver polled */

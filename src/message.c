@@ -156,6 +156,14 @@ static bool may_go(const proc_channel *c, const proc_message *message, message_k
     return kind != MESSAGE_REQUEST || c->own_count < c->peer_max_requests;
 }
 
+static int await_room(proc_channel *c, int64_t deadline, unsigned *reads)
+{
+    c->awaiting_room++;
+    int err = channel_await_other_end(c, deadline, reads);
+    c->awaiting_room--;
+    return err;
+}
+
 /* Waits until it may go, reading ahead: the other end may be doing the very same. Lock held. */
 int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind)
 {
@@ -171,7 +179,7 @@ int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t 
             wrote = true;
             continue;
         }
-        err = channel_await_other_end(c, deadline, &reads);
+        err = await_room(c, deadline, &reads);
         if (err < 0) {
             return err;
         }
@@ -263,7 +271,7 @@ static int flush(proc_channel *c, int64_t deadline)
         if (outbox_is_empty(&c->out)) {
             return 0;
         }
-        int err = channel_await_other_end(c, deadline, &reads);
+        int err = await_room(c, deadline, &reads);
         if (err < 0) {
             return err;
         }

@@ -357,6 +357,48 @@ static void a_receiver_wakes_up_when_the_last_request_after_the_end_is_given_up(
     raw_end(&r);
 }
 
+static void *flush_in_time(void *arg)
+{
+    receiver *r = arg;
+    int64_t begin = now_ms();
+
+    r->result = proc_channel_flush(r->channel, 5000);
+    if (now_ms() - begin >= 5000) {
+        r->result = -ETIMEDOUT;
+    }
+    return NULL;
+}
+
+/* A socket that has room for the rest need not poll writable. */
+static void a_flush_ends_when_another_thread_has_written_the_rest(void **state)
+{
+    (void)state;
+    static const int small = 64 * 1024;
+    char *data = pattern(30000), bytes[1000];
+    receiver flushes;
+    raw r;
+
+    raw_meet(&r, NULL);
+    assert_int_equal(setsockopt(proc_channel_fd(r.channel), SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    for (uint32_t id = 1; proc_channel_pending(r.channel) == 0; id++) {
+        raw_frame(&r, (frame){.kind = FRAME_REQUEST, .id = id}, NULL);
+        const proc_message request = expect_request(r.channel);
+        assert_int_equal(proc_channel_reply(r.channel, &request, ANSWER(.data = data, .size = 30000), 0), 0);
+    }
+    flushes.channel = r.channel;
+    assert_int_equal(pthread_create(&flushes.thread, NULL, flush_in_time, &flushes), 0);
+    while (!is_waiting(r.channel)) {
+    }
+    while (proc_channel_pending(r.channel) > 0) {
+        assert_true(recv(r.fd, bytes, sizeof bytes, 0) > 0);
+        assert_int_equal(proc_channel_send(r.channel, MESSAGE(.type = 0), 0), 0);
+    }
+    pthread_join(flushes.thread, NULL);
+
+    assert_int_equal(flushes.result, 0);
+    raw_end(&r);
+}
+
 typedef struct waiter {
     proc_channel *channel;
     pthread_t thread;
@@ -416,6 +458,7 @@ static const struct CMUnitTest tests[] = {
     TEST(eight_threads_call_while_another_receives),
     TEST(a_receiver_wakes_up_when_another_thread_has_read_its_message),
     TEST(a_receiver_wakes_up_when_the_last_request_after_the_end_is_given_up),
+    TEST(a_flush_ends_when_another_thread_has_written_the_rest),
     TEST(two_who_wait_for_an_end_that_does_not_read_sleep),
 };
 
