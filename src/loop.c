@@ -51,10 +51,11 @@ static int reserve_port(proc_loop *loop, int fd)
     return 0;
 }
 
+/* Thousands may share a descriptor; most often the first of them will do. */
 static short wanted_events(const loop_port *port)
 {
     short events = 0;
-    for (const loop_source *s = port->first; s != NULL; s = s->next) {
+    for (const loop_source *s = port->first; s != NULL && events != port->events; s = s->next) {
         events |= s->events;
     }
     return events;
@@ -134,7 +135,7 @@ int loop_watch(loop_source *s, int fd, short events)
     if (s->port != NULL) {
         short before = s->events;
         s->events = events;
-        int err = update_port(loop, s->port, wanted_events(s->port));
+        int err = update_port(loop, s->port, (short)(events | wanted_events(s->port)));
         s->events = err < 0 ? before : events;
         return err;
     }
@@ -546,7 +547,7 @@ int proc_loop_timeout(const proc_loop *loop)
         return 0;
     }
     const timer *first = timers_first(&loop->timers);
-    if (atomic_load(&loop->queue) != NULL || atomic_load(&loop->signalled)) {
+    if (atomic_load(&loop->queue) != NULL || atomic_load(&loop->signalled) || poller_is_blind(&loop->poller)) {
         return 0;
     }
     if (first == NULL) {

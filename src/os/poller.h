@@ -28,8 +28,9 @@ typedef struct poller_event {
 } poller_event;
 
 hidden int poller_init(poller *p);
-hidden void poller_free(poller *p);    /* also in a copy of the process: its maker notices nothing */
-hidden int poller_fd(const poller *p); /* readable when a wait would find something; -ENOTSUP */
+hidden void poller_free(poller *p);           /* also in a copy of the process: its maker notices nothing */
+hidden int poller_fd(const poller *p);        /* readable when a wait would find something; -ENOTSUP */
+hidden bool poller_is_blind(const poller *p); /* there is something ready that this descriptor does not tell of */
 hidden int poller_add(poller *p, int fd, short events, void *data); /* -EBADF, -ENOMEM, -ENOSPC */
 hidden int poller_change(poller *p, int fd, short events, void *data);
 hidden void poller_remove(poller *p, int fd); /* before it is closed */

@@ -54,13 +54,30 @@ static poller_entry *find_ready(poller *p, int fd)
     return NULL;
 }
 
-static int tell_ready(const poller *p, poller_event *events, int room)
+static short ready_events(const poller_entry *entry)
+{
+    return entry->events & (POLLIN | POLLOUT);
+}
+
+bool poller_is_blind(const poller *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (ready_events(&p->entries[i]) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each wait begins where the last one had no more room. */
+static int tell_ready(poller *p, poller_event *events, int room)
 {
     int told = 0;
-    for (size_t i = 0; i < p->count && told < room; i++) {
-        short ready = p->entries[i].events & (POLLIN | POLLOUT);
-        if (ready != 0) {
-            events[told++] = (poller_event){.data = p->entries[i].data, .revents = ready};
+    for (size_t n = 0; n < p->count && told < room; n++) {
+        const poller_entry *entry = &p->entries[p->next < p->count ? p->next : 0];
+        p->next = (size_t)(entry - p->entries) + 1;
+        if (ready_events(entry) != 0) {
+            events[told++] = (poller_event){.data = entry->data, .revents = ready_events(entry)};
         }
     }
     return told;

@@ -27,6 +27,12 @@ int poller_fd(const poller *p)
     return -ENOTSUP;
 }
 
+bool poller_is_blind(const poller *p)
+{
+    (void)p;
+    return false;
+}
+
 static int reserve_entry(poller *p)
 {
     if (p->count < p->capacity) {

@@ -435,6 +435,55 @@ static void the_loop_nests_in_a_poll_loop(void **state)
     proc_loop_free(loop);
 }
 
+static void count_ready(int fd, short revents, void *ctx)
+{
+    (void)fd;
+    assert_int_equal(revents, POLLIN);
+    ++*(int *)ctx;
+}
+
+/* epoll does not take a regular file, which is ready at all times. */
+static void a_regular_file_is_told_to_the_outer_loop_too(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    int told = 0, file = open(test_path("file"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    assert_int_equal(proc_loop_add_fd(loop, file, POLLIN, count_ready, &told), 0);
+    struct pollfd fd = {.fd = proc_loop_fd(loop), .events = POLLIN};
+    if (!POSIX_BUILD) {
+        assert_true(proc_loop_timeout(loop) == 0 || poll(&fd, 1, 0) == 1);
+    }
+    assert_int_equal(proc_loop_step(loop, 0), 1);
+    assert_int_equal(told, 1);
+    assert_int_equal(proc_loop_remove_fd(loop, file), 0);
+    assert_int_equal(proc_loop_timeout(loop), PROC_FOREVER);
+    close(file);
+    proc_loop_free(loop);
+}
+
+static void many_regular_files_all_get_their_turn(void **state)
+{
+    (void)state;
+    enum { FILES = 300 };
+    proc_loop *loop = make_loop();
+    int told[FILES] = {0}, files[FILES];
+
+    for (int i = 0; i < FILES; i++) {
+        files[i] = open(test_path("file"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(proc_loop_add_fd(loop, files[i], POLLIN, count_ready, &told[i]), 0);
+    }
+    for (int i = 0; i < FILES; i++) {
+        assert_true(proc_loop_step(loop, 0) > 0);
+    }
+    for (int i = 0; i < FILES; i++) {
+        assert_true(told[i] > 0);
+        assert_int_equal(proc_loop_remove_fd(loop, files[i]), 0);
+        close(files[i]);
+    }
+    proc_loop_free(loop);
+}
+
 static void post_in_thread(proc_channel *c)
 {
     assert_int_equal(proc_channel_post(c, MESSAGE(.type = 5)), 0);
@@ -480,6 +529,8 @@ static const struct CMUnitTest tests[] = {
     TEST(a_signal_handler_may_stop_the_loop),
     TEST(a_thread_may_stop_the_loop),
     TEST(the_loop_nests_in_a_poll_loop),
+    TEST(a_regular_file_is_told_to_the_outer_loop_too),
+    TEST(many_regular_files_all_get_their_turn),
     TEST(work_that_is_queued_between_steps_is_told_by_the_descriptor),
 };
 
