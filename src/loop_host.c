@@ -225,6 +225,7 @@ int proc_loop_remove_timer(proc_loop *loop, int id)
 typedef struct loop_signal {
     loop_member member;
     int number;
+    bool caught;
     struct sigaction before;
     proc_signal_handler *handler;
     void *ctx;
@@ -263,29 +264,30 @@ void loop_run_signals(proc_loop *loop)
     }
 }
 
-/* The disposition goes back to what it was, unless somebody has changed it since. */
+/* The disposition goes back to what it was, unless somebody has changed it since. In a copy of the process the lock may be
+ * held for ever, and so may the count of those inside. */
 static void leave_signal(loop_member *m)
 {
     loop_signal *s = (loop_signal *)m;
     struct sigaction now;
-    if (signal_members[s->number] != s) {
+    bool ours = loop_is_ours(m->loop);
+    if (!s->caught) {
         return;
     }
-    if (!loop_is_ours(m->loop)) { /* in a copy, where the lock may be held for ever */
-        atomic_store(&signal_loops[s->number], NULL);
-        signal_members[s->number] = NULL;
-        return;
+    if (ours) {
+        (void)pthread_mutex_lock(&signals_lock);
     }
-    (void)pthread_mutex_lock(&signals_lock);
     if (sigaction(s->number, NULL, &now) == 0 && now.sa_handler == note_signal) {
         (void)sigaction(s->number, &s->before, NULL);
     }
     atomic_store(&signal_loops[s->number], NULL);
-    while (atomic_load(&handlers_inside) > 0) { /* in another thread, with our pointer in its hand */
+    while (ours && atomic_load(&handlers_inside) > 0) { /* in another thread, with our pointer in its hand */
         (void)sched_yield();
     }
     signal_members[s->number] = NULL;
-    (void)pthread_mutex_unlock(&signals_lock);
+    if (ours) {
+        (void)pthread_mutex_unlock(&signals_lock);
+    }
 }
 
 static const loop_kind signal_kind = {do_nothing, do_nothing, leave_signal};
@@ -306,6 +308,7 @@ static int catch_signal(proc_loop *loop, loop_signal *s)
             atomic_store(&signal_loops[s->number], NULL);
         } else {
             signal_members[s->number] = s;
+            s->caught = true;
         }
     }
     (void)pthread_mutex_unlock(&signals_lock);
@@ -338,7 +341,7 @@ int proc_loop_remove_signal(proc_loop *loop, int signal)
     if (!loop_is_ours(loop) || signal <= 0 || signal >= NSIG) {
         return -EINVAL;
     }
-    if (signal_members[signal] == NULL || atomic_load(&signal_loops[signal]) != loop) {
+    if (atomic_load(&signal_loops[signal]) != loop) { /* else the rest is another thread's */
         return -ENOENT;
     }
     loop_leave(&signal_members[signal]->member);

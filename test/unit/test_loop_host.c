@@ -332,6 +332,15 @@ static void raise_in_copy(void *arg)
     _exit(0);
 }
 
+static void free_loop_in_copy(void *loop)
+{
+    struct sigaction now;
+
+    proc_loop_free(loop);
+    assert_int_equal(sigaction(SIGUSR2, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
+}
+
 static void a_signal_in_a_copy_of_the_process_is_not_ours(void **state)
 {
     (void)state;
@@ -339,8 +348,12 @@ static void a_signal_in_a_copy_of_the_process_is_not_ours(void **state)
 
     assert_int_equal(proc_loop_add_signal(c.loop, SIGUSR2, catch_it, &c), 0);
     in_copy(raise_in_copy, NULL);
+    in_copy(free_loop_in_copy, c.loop);
     assert_int_equal(proc_loop_step(c.loop, 0), 0);
     assert_int_equal(c.count, 0);
+    raise(SIGUSR2);
+    assert_int_equal(proc_loop_step(c.loop, 0), 1);
+    assert_int_equal(c.count, 1);
     proc_loop_free(c.loop);
 }
 
