@@ -45,7 +45,7 @@ void channel_unlock_quietly(proc_channel *c)
 
 static bool needs_attention(const proc_channel *c)
 {
-    return c->kept_count > 0 || inbox_has_part(&c->in) || outbox_can_send(&c->out) ||
+    return c->kept_count > 0 || inbox_has_part(&c->in) || outbox_can_send(&c->out) || message_has_room_again(c) ||
            (!c->told_end && (c->read_ended || c->error < 0));
 }
 

@@ -184,6 +184,28 @@ static void post_is_refused_at_the_mark_and_on_room_tells_when_to_go_on(void **s
     proc_loop_free(loop);
 }
 
+/* What makes room need not be an event of the loop's: a thread that flushes reads what the other end acknowledges. */
+static void on_room_comes_when_another_call_has_made_the_room(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    proc_channel *ends[2];
+
+    make_pair(ends, NULL);
+    add_channel(loop, ends[0], &noting, &e);
+    while (proc_loop_run(loop, 0) != -ETIMEDOUT || proc_loop_timeout(loop) == 0) {
+    }
+    ends[0]->refused = true; /* a post was, and all that waited then has gone since */
+    assert_int_equal(proc_channel_flush(ends[0], 0), 0);
+    for (int i = 0; i < 5 && e.length == 0; i++) {
+        assert_true(proc_loop_step(loop, 1000) >= 0);
+    }
+    assert_string_equal(e.log, "room ");
+    free_pair(ends);
+    proc_loop_free(loop);
+}
+
 /* ---- descriptors ---- */
 
 static int taken;
@@ -494,6 +516,7 @@ static const struct CMUnitTest tests[] = {
     TEST(an_end_that_never_says_hello_is_given_up_in_time),
     TEST(requests_that_nobody_handles_are_answered),
     TEST(post_is_refused_at_the_mark_and_on_room_tells_when_to_go_on),
+    TEST(on_room_comes_when_another_call_has_made_the_room),
     TEST(descriptors_that_a_handler_does_not_take_are_closed),
     TEST(a_post_from_another_thread_wakes_the_loop),
     TEST(threads_call_over_a_channel_that_is_in_the_loop),
