@@ -177,12 +177,21 @@ void inbox_add(inbox *in, size_t size)
 
 /* ---- descriptors ---- */
 
-void fd_batch_free(fd_batch *b)
+void fd_batch_close(fd_batch *b)
 {
-    for (size_t i = 0; b != NULL && i < b->count; i++) {
+    int cancel = sys_hold_cancel();
+    for (size_t i = 0; i < b->count; i++) {
         sys_close(&b->fds[i]);
     }
-    free(b);
+    sys_release_cancel(cancel);
+}
+
+void fd_batch_free(fd_batch *b)
+{
+    if (b != NULL) {
+        fd_batch_close(b);
+        free(b);
+    }
 }
 
 int inbox_add_fds(inbox *in, const int *fds, size_t count, bool lost)

@@ -85,6 +85,8 @@ static inline void inbox_return(inbox *in, slab *s)
 /* ... or goes to the program, with a reply: it ends with slab_release, in any thread. */
 hidden void inbox_give_away(inbox *in, slab *s);
 hidden void slab_release(slab *s);
-hidden void fd_batch_free(fd_batch *b); /* closes what was not taken (-1) */
+/* Closes what was not taken (-1); no thread is cancelled meanwhile. */
+hidden void fd_batch_close(fd_batch *b);
+hidden void fd_batch_free(fd_batch *b); /* NULL will do */
 
 #endif

@@ -394,7 +394,7 @@ int proc_channel_recv(proc_channel *channel, proc_message *message, int timeout_
     }
     channel_lock(channel);
     /* Most often it is here already, and all that is left to do is no system call. */
-    int err = channel->current.batch == NULL ? message_take(channel, message) : -EAGAIN;
+    int err = channel->hello_came ? message_take(channel, message) : -EAGAIN;
     if (err != 0 || channel->posted || channel_has_to_tell(channel)) {
         int cancel = sys_hold_cancel();
         if (err == -EAGAIN) {
@@ -433,9 +433,7 @@ void proc_message_clear(proc_message *message)
         slab_release(message->owner);
         break;
     case OWNER_LENT_FDS:
-        for (size_t i = 0; i < b->count; i++) {
-            sys_close(&b->fds[i]);
-        }
+        fd_batch_close(b);
         return;
     case OWNER_GIVEN_FDS:
         slab_release(b->slab);

@@ -295,11 +295,13 @@ int proc_channel_timeout(const proc_channel *channel)
         return 0;
     }
     proc_channel *c = unlocked(channel);
+    int cancel = sys_hold_cancel();
     channel_lock(c);
     channel_parse(c, true);
     bool here = c->kept_count > 0 || c->read_ended || c->error < 0 || (c->peer_shut && c->own_awaited == 0);
     int64_t deadline = channel_own_deadline(c);
     channel_unlock(c);
+    sys_release_cancel(cancel);
     if (here) {
         return 0;
     }
