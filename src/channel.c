@@ -336,7 +336,7 @@ bool channel_read(proc_channel *c)
 {
     unsigned char *at;
     size_t room;
-    if (c->read_ended || c->drained) {
+    if (c->read_ended || c->drained || (c->peer_gone && c->last_reads++ >= CHANNEL_LAST_READS)) {
         return false;
     }
     int err = inbox_space(&c->in, &at, &room);

@@ -17,9 +17,10 @@ enum {
     CHANNEL_WINDOW = 1024 * 1024,
     CHANNEL_MAX_REQUESTS = 64,
     CHANNEL_MAX_SIZE = 256 * 1024 * 1024,
-    CHANNEL_MAX_FDS = 250,    /* with one message */
-    CHANNEL_KEPT_FDS = 1024,  /* for recv */
-    CHANNEL_READS_A_LOOK = 16 /* then the clock */
+    CHANNEL_MAX_FDS = 250,     /* with one message */
+    CHANNEL_KEPT_FDS = 1024,   /* for recv */
+    CHANNEL_READS_A_LOOK = 16, /* then the clock */
+    CHANNEL_LAST_READS = 1024  /* of a dead child: more than a socket holds; others with its end may never stop */
 };
 
 typedef enum request_state {
@@ -59,6 +60,7 @@ struct proc_channel {
     void *peer;
     int exit_fd; /* what it said; negative: nothing yet */
     bool peer_gone;
+    unsigned last_reads;        /* since then */
     channel_observer *observer; /* or NULL */
     bool told_end;              /* by a loop, to the program */
     bool refused;               /* post has said -EAGAIN, to a message of at least this size */

@@ -12,7 +12,6 @@
 
 enum {
     MESSAGES_A_TURN = 256, /* then others have theirs */
-    LAST_READS = 64,       /* of what a child has left behind: more than a socket holds */
     WATCH_AGAIN_MS = 20    /* where the system had no room for a descriptor to be watched */
 };
 
@@ -200,17 +199,14 @@ static void channel_writable(loop_source *s, short revents)
     take_turn((loop_channel *)s->member);
 }
 
-/* What it sent before it ended is here already. */
-static void drain_peer(loop_channel *l)
+/* One read of what it sent before it ended, which is here already. */
+static void read_last_words(loop_channel *l)
 {
     proc_channel *c = l->channel;
     channel_lock(c);
+    c->peer_gone = c->write_ended = true;
     c->drained = false;
-    for (int reads = 0; reads < LAST_READS && channel_read(c); reads++) {
-        channel_parse(c, false);
-        c->drained = false;
-    }
-    c->peer_gone = c->read_ended = c->write_ended = true;
+    c->read_ended = !channel_read(c) || c->read_ended;
     channel_unlock_quietly(c);
 }
 
@@ -218,17 +214,18 @@ static void peer_ended(loop_source *s, short revents)
 {
     loop_channel *l = (loop_channel *)s->member;
     (void)revents;
-    drain_peer(l);
+    if (!l->behind) {
+        read_last_words(l);
+    }
     take_turn(l);
 }
 
 void loop_channel_end(loop_channel *l)
 {
-    if (!l->channel->read_ended) {
-        drain_peer(l);
-    }
     while (!loop_has_left(&l->member) && !l->channel->told_end) {
-        (void)hand_out_messages(l, MESSAGES_A_TURN);
+        if (hand_out_messages(l, MESSAGES_A_TURN)) {
+            read_last_words(l);
+        }
     }
     if (!loop_has_left(&l->member)) {
         refresh_channel(l);

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 /* ---- loops in threads ---- */
 
@@ -265,6 +266,102 @@ static void a_limit_below_what_is_open_stops_no_loop_for_good(void **state)
     in_copy(run_beyond_the_limit, NULL);
 }
 
+/* ---- the last words ---- */
+
+enum { LAST_WORDS = 200 };
+
+static int send_descriptors_and_end(proc_channel *parent, void *arg)
+{
+    int fd = 1, err = 0;
+
+    (void)arg;
+    for (uint32_t i = 0; i < LAST_WORDS && err == 0; i++) { /* each takes a read of its own */
+        err = proc_channel_send(parent, MESSAGE(.type = i, .fds = &fd, .fd_count = 1), IN_TIME);
+    }
+    return -err;
+}
+
+typedef struct last_words {
+    uint32_t count;
+    bool right;
+} last_words;
+
+static void count_word(proc_channel *c, proc_message *m, void *ctx)
+{
+    last_words *words = ctx;
+
+    (void)c;
+    words->right = words->right && m->type == words->count && m->fd_count == 1;
+    words->count++;
+}
+
+static void all_that_was_sent_before_the_end_comes_with_its_descriptors(void **state)
+{
+    (void)state;
+    static const proc_handlers counting = {.on_message = count_word};
+    last_words words = {.right = true};
+    proc_loop *loop = make_loop();
+    proc_child *child = NULL;
+
+    assert_int_equal(
+        proc_fork_call(&child, send_descriptors_and_end, NULL, OPTIONS(.channel = CHANNEL_OPTIONS(.max_fds = 1))), 0);
+    struct pollfd end = {.fd = proc_child_exit_fd(child), .events = POLLIN};
+    assert_int_equal(poll(&end, 1, IN_TIME), 1);
+    assert_int_equal(proc_loop_add_child(loop, child, &counting, &words), 0);
+    run_loop(loop);
+    assert_true(words.right);
+    assert_int_equal(words.count, LAST_WORDS);
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
+/* Leaves some behind who have the channel, and never stop to talk. */
+static int leave_talkers(proc_channel *parent, void *arg)
+{
+    unsigned char pings[512 * FRAME_HEADER_SIZE];
+
+    (void)arg;
+    for (size_t i = 0; i < sizeof pings; i += FRAME_HEADER_SIZE) {
+        frame_encode(&(const frame){.kind = FRAME_PING, .id = 1}, pings + i);
+    }
+    if (proc_channel_send(parent, MESSAGE(.type = 5), IN_TIME) < 0 || proc_channel_flush(parent, IN_TIME) < 0) {
+        return 1;
+    }
+    for (int i = 0; i < 4; i++) {
+        if (fork() != 0) {
+            continue;
+        }
+        while (send(3, pings, sizeof pings, MSG_NOSIGNAL) == (ssize_t)sizeof pings) {
+        }
+        _exit(0);
+    }
+    return 7;
+}
+
+static void a_channel_ends_with_its_child_though_others_talk_on(void **state)
+{
+    (void)state;
+    proc_child *child = NULL;
+    proc_message m;
+    proc_status status;
+
+    assert_int_equal(proc_fork_call(&child, leave_talkers, NULL, NULL), 0);
+    expect_message(proc_child_channel(child), 5, NULL, 0);
+    assert_int_equal(proc_channel_recv(proc_child_channel(child), &m, PROC_FOREVER), -EPIPE);
+    assert_int_equal(proc_child_wait(child, IN_TIME, &status), 0);
+    assert_int_equal(status.code, 7);
+    proc_child_free(child);
+
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    assert_int_equal(proc_fork_call(&child, leave_talkers, NULL, NULL), 0);
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
+    run_loop(loop);
+    assert_string_equal(e.log, "message=5 disconnect=0 [exit 7] close ");
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
 /* ---- three generations ---- */
 
 static int start_a_detached_one(proc_channel *parent, void *arg)
@@ -308,9 +405,14 @@ static void a_detached_grandchild_outlives_a_killed_worker(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    TEST(each_loop_hears_of_its_own_children_alone),          TEST(workers_and_loops_need_no_standard_descriptors),
-    TEST(a_handler_for_sigchld_may_come_late_and_go_at_once), TEST(what_a_signal_does_leaves_errno_as_it_was),
-    TEST(a_limit_below_what_is_open_stops_no_loop_for_good),  TEST(a_detached_grandchild_outlives_a_killed_worker),
+    TEST(each_loop_hears_of_its_own_children_alone),
+    TEST(workers_and_loops_need_no_standard_descriptors),
+    TEST(a_handler_for_sigchld_may_come_late_and_go_at_once),
+    TEST(what_a_signal_does_leaves_errno_as_it_was),
+    TEST(a_limit_below_what_is_open_stops_no_loop_for_good),
+    TEST(a_detached_grandchild_outlives_a_killed_worker),
+    TEST(a_channel_ends_with_its_child_though_others_talk_on),
+    TEST(all_that_was_sent_before_the_end_comes_with_its_descriptors),
 };
 
 HARNESS_MAIN(tests)
