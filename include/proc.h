@@ -454,7 +454,8 @@ int proc_channel_open(proc_channel **channel, int read_fd, int write_fd, const p
  * when nothing else waits. On any error nothing was queued:
  *   -EAGAIN            the high-water mark; or it has to wait for the other end's limits
  *   -EPIPE             the other end is gone, or this one was shut down
- *   -EMSGSIZE, -E2BIG  more bytes or descriptors than the other end takes; descriptors through a pipe
+ *   -EMSGSIZE, -E2BIG  more bytes or descriptors than the other end takes; descriptors through anything but a
+ *                      Unix-domain socket
  *   -EBADF, -EMFILE    a descriptor is not open; none is left for its copy
  *   -EPROTO, -ENOMEM   the other end broke the protocol; out of memory
  *   -EINVAL            a flag but PROC_FDS_LOST, also PROC_REQUEST; a size without data

@@ -121,7 +121,7 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
     c->part_by = c->retry_at = SYS_NEVER;
     c->wake[0] = c->wake[1] = c->exit_fd = -1;
     c->peer_max_size = CHANNEL_MAX_SIZE;
-    c->peer_max_fds = c->write_socket ? CHANNEL_MAX_FDS : 0; /* a pipe carries none */
+    c->peer_max_fds = c->write_socket && socket_carries_fds(write_fd) ? CHANNEL_MAX_FDS : 0;
     c->peer_max_requests = CHANNEL_BASELINE_REQUESTS;
     outbox_init(&c->out, CHANNEL_BASELINE_SIZE);
     inbox_init(&c->in);

@@ -55,6 +55,14 @@ bool socket_is_one(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
+/* Others take descriptors for a message, and throw them away. */
+bool socket_carries_fds(int fd)
+{
+    struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
+    socklen_t size = sizeof name;
+    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.ss_family == AF_UNIX;
+}
+
 bool socket_refuse_fds(int fd)
 {
     static const int no = 0;

@@ -17,7 +17,8 @@ typedef struct socket_fds { /* that came with one read */
 } socket_fds;
 
 hidden int socket_pair(int ends[2]);
-hidden bool socket_is_one(int fd); /* a stream socket: sendmsg and recvmsg work on it */
+hidden bool socket_is_one(int fd);      /* a stream socket: sendmsg and recvmsg work on it */
+hidden bool socket_carries_fds(int fd); /* a Unix-domain one */
 /* Asks the kernel to turn away what comes with descriptors. True: it can (Linux 6.16), and none will come. */
 hidden bool socket_refuse_fds(int fd);
 

@@ -3,6 +3,7 @@
  */
 #include "peer.h"
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
@@ -443,6 +444,41 @@ static void a_descriptor_is_taken_once_and_closed_else(void **state)
     free_pair(ends);
 }
 
+static void connect_over_ip(int ends[2])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    assert_int_equal(connect(ends[0], (struct sockaddr *)&at, sizeof at), 0);
+    ends[1] = accept(listener, NULL, NULL);
+    assert_true(ends[1] >= 0);
+    close(listener);
+}
+
+static void descriptors_are_refused_where_they_cannot_travel(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+    int sockets[2];
+
+    connect_over_ip(sockets);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(proc_channel_open(&ends[i], sockets[i], sockets[i], CHANNEL_OPTIONS(.max_fds = 1)), 0);
+    }
+    assert_int_equal(proc_channel_send(ends[1], MESSAGE(.type = 1), 0), 0);
+    expect_message(ends[0], 1, NULL, 0); /* its HELLO, which says that it takes some, is in */
+
+    assert_int_equal(proc_channel_send(ends[0], MESSAGE(.fds = sockets, .fd_count = 1), 0), -E2BIG);
+    assert_int_equal(proc_channel_send(ends[0], MESSAGE(.type = 2), 0), 0);
+    expect_message(ends[1], 2, NULL, 0);
+    free_pair(ends);
+}
+
 static void a_bad_descriptor_fails_alone(void **state)
 {
     (void)state;
@@ -600,6 +636,7 @@ static const struct CMUnitTest tests[] = {
     TEST(descriptors_stay_the_caller_s_when_open_fails),
     TEST(descriptors_travel_up_to_the_limit),
     TEST(a_descriptor_is_taken_once_and_closed_else),
+    TEST(descriptors_are_refused_where_they_cannot_travel),
     TEST(a_bad_descriptor_fails_alone),
     TEST(descriptors_that_do_not_fit_are_lost_and_the_message_is_not),
     TEST(a_channel_is_dead_in_a_copy_of_the_process),
