@@ -46,16 +46,15 @@ TEST_NAMES := $(patsubst test/unit/%.c,%,$(sort $(wildcard test/unit/test_*.c)))
 TEST_PROGRAMS := $(TEST_NAMES:%=$(BUILD)/unit/%)
 TEST_SUPPORT := $(patsubst test/unit/%.c,$(BUILD)/unit/%.o,$(filter-out test/unit/test_%,$(wildcard test/unit/*.c)))
 EXAMPLES := $(patsubst man/examples/%.c,$(BUILD)/examples/%,$(sort $(wildcard man/examples/*.c)))
-BENCHES := $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(sort $(wildcard test/bench/bench_*.c)))
 PAGES := $(sort $(wildcard man/man3/*.3 man/man7/*.7))
 C_FILES := $(sort $(wildcard include/*.h src/*.[ch] src/os/*.[ch] test/*/*.[ch] man/examples/*.c))
 
 # ---- the library
 
-.PHONY: all tests examples check demo bench amalgamation install uninstall format lint clean FORCE
+.PHONY: all tests examples check demo amalgamation install uninstall format lint clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
-ifneq ($(filter demo bench,$(MAKECMDGOALS)),)
+ifneq ($(filter demo bench bench-publish,$(MAKECMDGOALS)),)
 .SILENT:
 endif
 
@@ -97,7 +96,7 @@ build/amalgamation/proc.h: include/proc.h
 	@mkdir -p $(@D)
 	cp include/proc.h $@
 
-# ---- programs: examples, tests, benchmarks
+# ---- programs: examples, tests
 
 $(BUILD)/examples/%: man/examples/%.c $(BUILD)/libproc.a
 	@mkdir -p $(@D)
@@ -115,16 +114,6 @@ $(BUILD)/unit/%: $(BUILD)/unit/%.o $(TEST_SUPPORT) $(OBJECTS)
 $(BUILD)/kid: test/kid/kid.c $(wildcard test/kid/*.h) $(BUILD)/flags
 	$(CC) $(KID_FLAGS) $(ERRORS) -static -o $@ $< 2>/dev/null || $(CC) $(KID_FLAGS) $(ERRORS) -o $@ $<
 
-$(BUILD)/bench/%: test/bench/%.c $(BUILD)/libproc.a
-	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE $(EXAMPLE_FLAGS) $(ERRORS) -MMD -MP -MF $@.d -o $@ $< $(BUILD)/libproc.a $(LDFLAGS) -pthread
-
-# What the benchmarks start: the smallest program that can be made here.
-$(BUILD)/bench/tiny: test/bench/tiny.c $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(CC) -O2 -static -nostdlib -ffreestanding -o $@ $< 2>/dev/null || $(CC) -O2 -static -o $@ $< 2>/dev/null || \
-		$(CC) -O2 -o $@ $<
-
 examples: $(EXAMPLES)
 
 tests: $(TEST_PROGRAMS) $(EXAMPLES) $(BUILD)/kid
@@ -138,9 +127,6 @@ demo: all examples
 # check-NAME: test/long/NAME.sh, or test/checks/NAME.sh.
 check-%: FORCE
 	@MAKE='$(MAKE)' WERROR=1 test/run $*
-
-bench: $(BENCHES) $(BUILD)/bench/tiny
-	@for b in $(BENCHES); do $$b || exit 1; done
 
 # What a folder of tests needs beyond this is in a makefile of its own.
 include $(wildcard test/*/*.mk)
@@ -186,4 +172,4 @@ lint:
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(TEST_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d) $(EXAMPLES:=.d) $(BENCHES:=.d)
+-include $(OBJECTS:.o=.d) $(TEST_PROGRAMS:=.d) $(TEST_SUPPORT:.o=.d) $(EXAMPLES:=.d)
