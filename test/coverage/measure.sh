@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Builds library and tests so that they count what they take, runs test/unit in every way in which test/run does, and merges
 # what was counted into build/coverage/all.json. Says which tests failed; status 1 if any did, 77 if it cannot be done here.
 set -eu
@@ -6,44 +7,41 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 folder=build/coverage
 : "${MAKE:=make}"
-unset MAKEFLAGS MFLAGS MAKELEVEL
+unset MAKEFLAGS MFLAGS MAKELEVEL CPPFLAGS CFLAGS LDFLAGS
 
-missing() { echo "$*" && exit 77; }
-[ "$(uname -s)" = Linux ] || missing "Linux alone has both builds"
-command -v gcc >/dev/null && command -v gcov >/dev/null || missing "gcc is missing"
-command -v gcovr >/dev/null || missing "gcovr is missing"
+have() { command -v "$1" >/dev/null 2>&1; }
+skip() { echo "$*" && exit 77; }
+[ "$(uname -s)" = Linux ] || skip "Linux alone has both builds"
+have gcov || skip "gcov is missing: install gcc"
+have gcovr || skip "gcovr is missing"
 
-export CC=gcc CFLAGS='-O0 -g --coverage -fprofile-update=atomic -fdata-sections'
-export LDFLAGS="$top/$folder/forked.o -Wl,-T,$top/test/coverage/counters.ld"
-export PROC_TEST_PATIENCE=3
+export CC=gcc COVERAGE=1 PROC_TEST_PATIENCE=3
 export GCOV_ERROR_FILE=/dev/null # a program may end with no right, or no descriptor, to write what it has counted
 
-# measure SYSTEM LAUNCHER [VARIABLE=VALUE]
+# measure POSIX_ONLY BUILD [VARIABLE=VALUE...]
 measure() (
-    system=$1 log="$folder/log.$1.$2${3:+.${3#*=}}"
-    export PROC_TEST_LAUNCHER="$2"
-    [ $# -lt 3 ] || export "${3?}"
-    BUILD=$folder/$system MAKE="$MAKE SYSTEM=$system" test/run unit >"$log" 2>&1 || {
+    export POSIX_ONLY="$1" BUILD="$folder/$2"
+    log=$folder/log.$*
+    shift 2
+    env "$@" test/run unit >"$log" 2>&1 || {
         grep -v ' passed$' "$log"
         touch "$folder/failed"
     }
 )
 
 mkdir -p $folder
-rm -f $folder/failed $folder/*.json
+rm -f $folder/failed $folder/*.json $folder/log.*
 find $folder -name '*.gcda' -delete
-$CC -O2 -Wall -Wextra -c -o $folder/forked.o test/coverage/forked.c
-for system in native posix; do
-    $MAKE -s -j2 SYSTEM=$system BUILD=$folder/$system tests
-done
+$MAKE -s -j2 POSIX_ONLY= BUILD=$folder/native tests
+$MAKE -s -j2 POSIX_ONLY=1 BUILD=$folder/posix tests
 
-(measure native vfork && measure native fork) &
-(measure posix posix && measure native vfork PROC_TEST_EXITWATCH=thread) &
+(measure '' native && measure '' native PROC_TEST_LAUNCHER=fork) &
+(measure 1 posix && measure '' native PROC_TEST_EXITWATCH=thread) &
 wait
 
-for system in native posix; do
+for build in native posix; do
     gcovr -r . --gcov-executable "$top/test/coverage/gcov" --exclude-throw-branches --exclude-unreachable-branches \
-        --filter src/ --json $folder/$system.json $folder/$system/obj
+        --filter src/ --json $folder/$build.json $folder/$build/obj
 done
 gcovr -r . -a $folder/native.json -a $folder/posix.json --json $folder/all.json
 [ ! -e $folder/failed ]
