@@ -144,8 +144,8 @@ static bool fits_limits(const proc_channel *c, const proc_message *message)
 
 static bool message_has_room(const proc_channel *c, const proc_message *message)
 {
-    size_t pending = outbox_pending(&c->out);
-    return pending == 0 || (message->size <= c->high_water && pending <= c->high_water - message->size);
+    size_t pending = outbox_pending(&c->out), weight = outbox_weight(message->size);
+    return pending == 0 || (weight <= c->high_water && pending <= c->high_water - weight);
 }
 
 static bool may_go(const proc_channel *c, const proc_message *message, message_kind kind)

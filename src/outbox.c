@@ -70,12 +70,6 @@ static bool is_last_reply(const frame *f)
     return f->kind == FRAME_ERROR || (f->kind == FRAME_REPLY && (f->flags & FRAME_MORE) == 0);
 }
 
-/* What a message counts against high_water: its bytes, but not less than what its header takes. */
-static size_t weight(const frame *f)
-{
-    return f->size < FRAME_HEADER_SIZE ? FRAME_HEADER_SIZE : f->size;
-}
-
 static int make_room(outbox_queue *q, size_t size)
 {
     if (q->start > 0 &&
@@ -164,7 +158,7 @@ int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const 
     q->end += FRAME_HEADER_SIZE;
     append_payload(q, f, payload, 0);
     if (carries(f)) {
-        o->pending += weight(f);
+        o->pending += outbox_weight(f->size);
         o->replies += is_last_reply(f);
     }
     return 0;
@@ -234,7 +228,7 @@ static size_t run_of(const outbox *o, const outbox_queue *q, size_t at, uint32_t
         }
         frame_set_ack(header, ack);
         sent += frame_is_gated(&f) ? (uint32_t)size : 0;
-        batch->weight += carries(&f) ? weight(&f) : 0;
+        batch->weight += carries(&f) ? outbox_weight(f.size) : 0;
         batch->replies += is_last_reply(&f);
     }
     batch->gated += sent - o->sent;
@@ -302,7 +296,7 @@ static size_t begin_frame(outbox *o, outbox_queue *q, bool *fds_went)
         o->sent += (uint32_t)wire_size(&f);
     }
     if (carries(&f)) {
-        o->pending -= weight(&f);
+        o->pending -= outbox_weight(f.size);
         o->replies -= is_last_reply(&f);
     }
     o->begun_carries = carries(&f);
@@ -371,7 +365,7 @@ size_t outbox_remove(outbox *o, int queue, uint8_t kind, uint32_t id)
         if (f.kind == kind && f.id == id && f.fd_count == 0) {
             memmove(q->data + at, q->data + at + size, q->end - at - size);
             q->end -= size;
-            o->pending -= carries(&f) ? weight(&f) : 0;
+            o->pending -= carries(&f) ? outbox_weight(f.size) : 0;
             removed++;
         } else {
             at += size;

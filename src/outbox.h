@@ -46,6 +46,12 @@ typedef struct outbox_batch {
     uint32_t gated;
 } outbox_batch;
 
+/* What a message counts against high_water: its bytes, but not less than what its header takes. */
+static inline size_t outbox_weight(size_t size)
+{
+    return size < FRAME_HEADER_SIZE ? FRAME_HEADER_SIZE : size;
+}
+
 hidden void outbox_init(outbox *o, uint32_t window);
 hidden void outbox_free(outbox *o);
 /* Queues a frame with its payload; fds are the outbox's from then on. -ENOMEM: nothing was queued. */

@@ -214,6 +214,19 @@ static void posts_stay_below_high_water_and_go_with_a_flush(void **state)
     free_pair(ends);
 }
 
+static void an_empty_message_counts_as_its_header(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+
+    make_pair(ends, CHANNEL_OPTIONS(.high_water = 2 * 24));
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 1)), 0);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 2)), 0);
+    assert_int_equal(proc_channel_pending(ends[0]), 2 * 24);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 3)), -EAGAIN);
+    free_pair(ends);
+}
+
 static void what_exceeds_high_water_goes_when_nothing_waits(void **state)
 {
     (void)state;
@@ -626,6 +639,7 @@ static const struct CMUnitTest tests[] = {
     TEST(no_size_is_too_large_for_a_limit_of_this_end),
     TEST(what_was_posted_goes_with_a_recv_whose_message_is_here_already),
     TEST(posts_stay_below_high_water_and_go_with_a_flush),
+    TEST(an_empty_message_counts_as_its_header),
     TEST(what_exceeds_high_water_goes_when_nothing_waits),
     TEST(time_runs_out_at_once_or_later),
     TEST(the_end_comes_after_all_messages),
