@@ -42,7 +42,6 @@ typedef struct open_request { /* one that the other end waits for */
     uint32_t id;              /* 0: a free place */
     bool cancelled;
     int64_t deadline;
-    size_t parts_waiting; /* of its reply, in the gated queue, which the last one must not overtake */
 } open_request;
 
 /* A loop. Attention: something has come, or waits to be sent; with the lock held, in any thread. */

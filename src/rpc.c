@@ -369,11 +369,17 @@ static int answer(proc_channel *c, open_request *o, const proc_message *reply)
     return err;
 }
 
+static bool may_be_reply(const proc_message *reply)
+{
+    static const uint32_t known = PROC_REPLY | PROC_FAILURE | PROC_MORE | PROC_FDS_LOST,
+                          failed_part = PROC_FAILURE | PROC_MORE;
+    return message_check(reply) == 0 && (reply->flags & ~known) == 0 && (reply->flags & failed_part) != failed_part;
+}
+
 int proc_channel_reply(proc_channel *channel, const proc_message *request, const proc_message *reply, int timeout_ms)
 {
-    if (!channel_is_ours(channel) || request == NULL || message_check(reply) < 0 || timeout_ms < PROC_FOREVER ||
-        (request->flags & PROC_REQUEST) == 0 || (reply->flags & PROC_REQUEST) != 0 ||
-        (reply->flags & (PROC_FAILURE | PROC_MORE)) == (PROC_FAILURE | PROC_MORE)) {
+    if (!channel_is_ours(channel) || request == NULL || (request->flags & PROC_REQUEST) == 0 || !may_be_reply(reply) ||
+        timeout_ms < PROC_FOREVER) {
         return -EINVAL;
     }
     int cancel = sys_hold_cancel();

@@ -528,6 +528,7 @@ static void bad_arguments_are_refused(void **state)
     assert_int_equal(proc_channel_reply(ends[1], &request, ANSWER(.type = 1), -2), -EINVAL);
     assert_int_equal(proc_channel_reply(ends[1], &request, MESSAGE(.flags = PROC_REPLY | PROC_FAILURE | PROC_MORE), 0),
                      -EINVAL);
+    assert_int_equal(proc_channel_reply(ends[1], &request, MESSAGE(.flags = PROC_REPLY | 32), 0), -EINVAL);
     assert_int_equal(proc_channel_reply(ends[1], MESSAGE(.id = request.id), ANSWER(.type = 1), 0), -EINVAL);
     free_pair(ends);
 }
