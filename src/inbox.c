@@ -13,7 +13,7 @@ enum {
     SLAB_SIZE = 256 * 1024,
     LEAST_SLAB_ROOM = 16 * 1024,
     TIGHT_SIZE = 64 * 1024,
-    MOST_HELD = 8 /* times its own size, by a frame that stays */
+    MOST_HELD = 4 /* times its own size, by a frame that stays */
 };
 
 void inbox_init(inbox *in)
