@@ -1,16 +1,19 @@
-# Every fault of test/FAULTS.md has its row, 1 to 98, and every test and check that a row names is there.
+# Every fault of test/FAULTS.md has its row, 1 to 98, and every test and check that a row names is there; so for the classes
+# of security holes, S1 to S15.
 . "$(dirname "$0")/prelude"
 
 awk -F'|' '
-    $2 ~ /^ *[0-9]+ *$/ {
-        row = $2 + 0
-        if (row != ++last) { print "row " last " is missing before row " row; exit }
+    $2 ~ /^ *S?[0-9]+ *$/ {
+        gsub(/ /, "", $2)
+        kind = $2 ~ /^S/ ? "S" : ""
+        if ($2 != kind (++last[kind])) { print "row " $2 " stands where " kind last[kind] " should be"; exit }
         if ($4 !~ /`test_|`check / && $4 !~ /^ (Not part of the library yet|Cannot be shown): [^ ]/)
-            print "row " row " names no test, and does not say why"
+            print "row " $2 " names no test, and does not say why"
         n = split($4, piece, "`")
-        for (i = 2; i <= n; i += 2) print "-", row, piece[i]
+        if (n % 2 == 0) print "row " $2 " has an odd number of backticks"
+        for (i = 2; i <= n; i += 2) print "-", $2, piece[i]
     }
-    END { if (last != 98) print "the last row is " last }
+    END { if (last[""] != 98 || last["S"] != 15) print "the last rows are " last[""] " and S" last["S"] }
 ' test/FAULTS.md >"$work/rows"
 
 if grep -v '^- ' "$work/rows"; then
