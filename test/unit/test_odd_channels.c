@@ -255,7 +255,7 @@ static void padding_is_zero_on_the_wire_and_of_no_account_when_it_comes(void **s
 
     raw_meet(&r, NULL);
     for (uint32_t size = 1; size < 18; size++) {
-        f.size = size < 10 ? size : 19990 + size; /* those that are queued, and those that go straight */
+        f.size = size < 10 ? size : 19980 + size; /* those that are queued, and those that go straight */
         f.ack = r.channel->out.sent;
         size_t whole = raw_encode(&f, data, bytes);
         memset(bytes + FRAME_HEADER_SIZE + f.size, 0xEE, whole - FRAME_HEADER_SIZE - f.size);
