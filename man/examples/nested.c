@@ -57,10 +57,14 @@ int main(void)
         if (err >= 0)
             err = proc_loop_step(loop, 0); /* whatever poll has said */
         if (err >= 0 && fds[0].revents != 0) {
-            ssize_t got = read(0, text + length, sizeof text - length);
+            ssize_t got = read(0, text + length, sizeof text - 1 - length);
             open = got > 0;
             length += open ? (size_t)got : 0;
+            if (!open && length > 0)
+                text[length++] = '\n'; /* the last one had no end */
             err = run_lines(loop, text, &length);
+            if (err == 0 && length == sizeof text - 1)
+                err = -E2BIG; /* no line is as long as that */
         }
     }
     if (err < 0)

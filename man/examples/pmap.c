@@ -4,8 +4,8 @@
  * Runs the command once for each line of its input, with the line as its last argument, or in place of every argument
  * that is {}; N at a time (-j, as many as there are cores), each for SECONDS at the most (-t). What each writes is kept
  * whole and shown in the order of the lines. After a failure no more are started, unless -k says so. On a terminal a line
- * tells how far it is. The exit code is that of xargs: 123 if any failed, 124 if one exited with 255, 125 if one was killed
- * by a signal, 126 if the command cannot be run, 127 if it is not found.
+ * tells how far it is. The exit code is that of xargs: 123 if any failed or what it wrote could not be shown, 124 if one
+ * exited with 255, 125 if one was killed by a signal, 126 if the command cannot be run, 127 if it is not found.
  */
 #define _XOPEN_SOURCE 700
 #include <errno.h>
@@ -79,7 +79,10 @@ static void show_done(void)
         if (j->out_size + j->complaint_size > 0)
             clear_progress();
         fwrite(j->out, 1, j->out_size, stdout);
-        fflush(stdout);
+        if (fflush(stdout) != 0) { /* nobody gets to see the rest */
+            run.failed = true;
+            run.keep_going = false;
+        }
         fwrite(j->complaint, 1, j->complaint_size, stderr);
         free(j->out);
         free(j->complaint);
@@ -187,6 +190,8 @@ static int run_all(void)
         err = proc_loop_add_signal(run.loop, SIGINT, interrupt, NULL);
     if (err == 0)
         err = proc_loop_add_signal(run.loop, SIGTERM, interrupt, NULL);
+    if (err == 0)
+        err = proc_loop_add_signal(run.loop, SIGHUP, interrupt, NULL);
     if (err == 0 && run.terminal && proc_loop_add_timer(run.loop, 200, 200, show_progress, NULL) < 0)
         run.terminal = false;
     if (err == 0)
@@ -267,6 +272,10 @@ int main(int argc, char *argv[])
         fprintf(stderr, "pmap: %s\n", proc_strerror(err));
     if (run.start_err < 0)
         fprintf(stderr, "pmap: %s: %s\n", run.command[0], proc_strerror(run.start_err));
+    if (ferror(stdout)) {
+        fprintf(stderr, "pmap: standard output cannot be written\n");
+        run.code = run.code > FAILED ? run.code : FAILED;
+    }
     for (size_t i = 0; i < run.count; i++) {
         free(run.jobs[i].line);
         free(run.jobs[i].out);

@@ -216,6 +216,15 @@ static void pmap_exits_as_xargs_does(void **state)
     assert_int_equal(run_with(ARGV(example("pmap"), "-j", "x", "true"), "a\n", NULL).code, 1);
 }
 
+static void pmap_fails_where_nobody_can_see_what_it_shows(void **state)
+{
+    (void)state;
+    said s = run_with(ARGV("sh", "-c", text("%s -k echo >/dev/full; echo $?", example("pmap"))), "a\nb\n", NULL);
+
+    assert_string_equal(s.out, "123\n");
+    assert_non_null(strstr(s.complaint, "pmap: standard output cannot be written\n"));
+}
+
 static void pmap_shows_how_far_it_is_on_a_terminal(void **state)
 {
     (void)state;
@@ -255,7 +264,7 @@ static void atonce_tells_ends_as_they_come(void **state)
 static void nested_runs_each_line_of_its_input(void **state)
 {
     (void)state;
-    said s = run_with(ARGV(example("nested")), "echo one\nsleep 0.3; echo late\necho two >&2\n", NULL);
+    said s = run_with(ARGV(example("nested")), "echo one\nsleep 0.3; echo late\necho two >&2", NULL);
 
     if (POSIX_BUILD) {
         assert_int_equal(s.code, 1);
@@ -289,6 +298,7 @@ static const struct CMUnitTest tests[] = {
     TEST(pmap_runs_a_command_for_each_of_a_thousand_files),
     TEST(pmap_keeps_order_and_lists_failures),
     TEST(pmap_exits_as_xargs_does),
+    TEST(pmap_fails_where_nobody_can_see_what_it_shows),
     TEST(pmap_shows_how_far_it_is_on_a_terminal),
     TEST(tail_shows_lines_as_they_come),
     TEST(atonce_tells_ends_as_they_come),
