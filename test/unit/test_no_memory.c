@@ -1,9 +1,11 @@
-/* wrap: malloc calloc realloc */
+/* wrap: malloc calloc realloc poll */
 /*
  * Every allocation of the library fails in turn: the first, the second, and so on until none is left. The call says -ENOMEM
  * or does without; nothing is left behind, and the next time it works.
  */
 #include "events.h"
+
+#include <poll.h>
 
 #include "channel.h"
 
@@ -40,35 +42,53 @@ void *__wrap_realloc(void *memory, size_t size)
     return fails() ? NULL : __real_realloc(memory, size);
 }
 
+static int polls; /* until one fails; 0: none does */
+
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    if (polls > 0 && --polls == 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return __real_poll(fds, count, timeout);
+}
+
 /* What a scenario says: 0, -ENOMEM, or something that is wrong. */
 typedef int scenario(void);
 
-static void fail_each_allocation(scenario *run)
+/* How many runs said so. */
+static int fail_each(scenario *run, int *what, int most)
 {
-    enum { MOST = 200 };
     int refused = 0;
 
     assert_int_equal(run(), 0); /* what is kept for ever is made now */
-    for (int number = 1;; number++) {
+    for (int number = 1; number <= most; number++) {
         size_t open_before = count_open();
-        assert_true(number < MOST);
-        countdown = number;
+        *what = number;
         int err = run();
-        bool reached = countdown == 0;
-        countdown = 0;
+        bool reached = *what == 0;
+        *what = 0;
 
         if (err != 0 && err != -ENOMEM) {
-            fail_msg("allocation %d fails: %d", number, err);
+            fail_msg("number %d fails: %d", number, err);
         }
         refused += err == -ENOMEM;
         assert_int_equal(count_open(), open_before);
         assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
         assert_int_equal(run(), 0);
         if (!reached) {
-            break;
+            return refused;
         }
     }
-    assert_true(refused > 0);
+    return refused;
+}
+
+static void fail_each_allocation(scenario *run)
+{
+    assert_in_range(fail_each(run, &countdown, 200), 1, 199);
 }
 
 static const proc_stdio piped = {.kind = PROC_PIPE};
@@ -199,11 +219,48 @@ static void a_loop_without_memory_says_so(void **state)
     fail_each_allocation(loop_once);
 }
 
+/* ---- poll, which takes memory too ---- */
+
+static void a_poll_without_memory_ends_the_call_and_nothing_else(void **state)
+{
+    (void)state;
+
+    (void)fail_each(spawn_and_wait, &polls, 10);
+    assert_true(fail_each(run_to_the_end, &polls, 10) > 0);
+    (void)fail_each(talk, &polls, 10);
+    (void)fail_each(loop_once, &polls, 10);
+}
+
+static void a_wait_that_failed_for_memory_may_be_made_again(void **state)
+{
+    (void)state;
+    proc_child *child = start_child(KID("readbyte", "0", "exit", "3"), OPTIONS(.in = piped));
+    proc_channel *ends[2];
+    proc_message m;
+    proc_status status;
+
+    make_pair(ends, NULL);
+    polls = 1;
+    assert_int_equal(proc_child_wait(child, IN_TIME, &status), -ENOMEM);
+    polls = 1;
+    assert_int_equal(proc_channel_recv(ends[0], &m, IN_TIME), -ENOMEM);
+
+    assert_int_equal(proc_child_close(child, 0), 0);
+    assert_int_equal(proc_child_wait(child, IN_TIME, &status), 0);
+    assert_int_equal(status.code, 3);
+    assert_int_equal(proc_channel_send(ends[1], MESSAGE(.type = 4), IN_TIME), 0);
+    expect_message(ends[0], 4, NULL, 0);
+    proc_child_free(child);
+    free_pair(ends);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(starts_fail_as_a_whole),
     TEST(a_run_without_memory_is_killed_and_reaped),
     TEST(a_channel_without_memory_says_so),
     TEST(a_loop_without_memory_says_so),
+    TEST(a_poll_without_memory_ends_the_call_and_nothing_else),
+    TEST(a_wait_that_failed_for_memory_may_be_made_again),
 };
 
 HARNESS_MAIN(tests)
