@@ -11,7 +11,11 @@
 static bool read_record(int fd, launch_report *report)
 {
     launch_report record;
-    if (sys_read(fd, &record, sizeof record) != (ssize_t)sizeof record) {
+    ssize_t got = sys_read(fd, &record, sizeof record);
+    if (got < 0) { /* what cannot be heard counts as bad news */
+        report->failure = (launch_failure){.step = PROC_STEP_LAUNCH, .err = (int)got};
+    }
+    if (got != (ssize_t)sizeof record) {
         return false;
     }
     *report = record;
@@ -30,7 +34,7 @@ void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report)
     int64_t executing_at = SYS_NEVER;
     for (bool dead = false;;) {
         int64_t now = sys_now();
-        if (sys_poll(&pipe, 1, dead ? 0 : sys_deadline(now, LOOK_MS)) > 0) {
+        if (sys_poll(&pipe, 1, dead ? 0 : sys_deadline(now, LOOK_MS)) != 0) { /* where it fails the read waits */
             if (!read_record(fd, report)) {
                 return;
             }
