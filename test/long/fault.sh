@@ -1,0 +1,27 @@
+#!/bin/sh
+# Fails each system call, each allocation and each thread's start of each scenario of test/fault, on both builds. For every
+# day a part of the cases, chosen by SEED (the day's, unless it is given) and FRACTION (0.1), some two minutes in all; with
+# FULL=1 every one. A case that failed is printed with the command that runs it again.
+# shellcheck source-path=SCRIPTDIR/../checks
+. "$(dirname "$0")/../checks/prelude"
+
+[ "$(uname -s)" = Linux ] || skip "the shim is written for Linux"
+seed=${SEED:-$(date +%Y%m%d)}
+fraction=${FRACTION:-0.1}
+if [ "${FULL:-0}" != 0 ]; then fraction=1; fi
+
+$make BUILD=build/native fault
+$make POSIX_ONLY=1 BUILD=build/posix fault
+
+# run BUILD: beside the other one.
+run() { nice "build/$1/fault/fault" -s "$seed" -f "$fraction" >"$work/$1" 2>&1 || echo failed >"$work/$1.failed"; }
+
+run posix &
+run native
+wait
+
+for build in native posix; do
+    echo "$build, SEED=$seed, FRACTION=$fraction:"
+    sed 's/^/    /' "$work/$build"
+done
+if [ -e "$work/native.failed" ] || [ -e "$work/posix.failed" ]; then fail "FAULTS FOUND"; fi
