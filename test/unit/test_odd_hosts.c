@@ -249,9 +249,9 @@ static void start_what_may_not_be_signalled(void *arg)
 
     assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
     proc_result result;
-    assert_int_equal(proc_execfile(&result, ARGV(program, "regain", "readbyte", "5"),
-                                   OPTIONS(.fds = maps, .fd_count = 1, .timeout_ms = 10, .grace_ms = 10)),
-                     -ETIMEDOUT);
+    assert_int_equal(proc_execfile(&result, ARGV(program, "regain", "ready", "6", "readbyte", "5"),
+                                   OPTIONS(.fds = maps, .fd_count = 2, .cancel_fd = ready[0], .grace_ms = 10)),
+                     -ECANCELED); /* once it is out of reach, and not before */
     assert_int_equal(result.status.state, PROC_RUNNING);
     proc_result_clear(&result);
     close(ends[0]);
