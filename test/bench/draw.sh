@@ -80,6 +80,8 @@ draw trip2 "Round trip of a message, two processors $lower" "size of the message
 draw rate1 "Messages one way, one processor (higher is better)" "size of the message" "" top "$bytes; $rate"
 draw rate2 "Messages one way, two processors (higher is better)" "size of the message" "" top "$bytes; $rate"
 draw events "An event in a loop, by children watched $lower" "children that are watched" "" top \
-    "$nano; set yrange [100:10000]"
-draw short "A short child, started and captured in a loop $lower" "children at a time" "" top "$micro"
-draw timers "A timer, added and taken back $lower" "timers" "" top "$nano"
+    "$nano; set xrange [8:14000]; set xtics (10, 100, 1000, '10 000' 1e4); set yrange [100:100000]"
+draw short "A short child, started and captured in a loop $lower" "children at a time" "" top \
+    "$micro; set xrange [0.8:80]; set xtics (1, 8, 64); set yrange [10:10000]"
+draw timers "A timer, added and taken back $lower" "timers" "" top \
+    "$nano; set xrange [700:140000]; set xtics ('1000' 1e3, '10 000' 1e4, '100 000' 1e5); set yrange [10:1000]"

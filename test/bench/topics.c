@@ -33,6 +33,7 @@ static bool hold(size_t wanted)
 static void add_starts(bench_table *table)
 {
     bench_add_floor(table, "vfork, execve: the floor", "floor_start", "vfork")->line = "vfork, execve";
+    bench_add(table, "the same, signals and descriptors reset", "floor_start", "vfork_reset", 0);
     bench_add(table, "posix_spawn", "floor_start", "posix_spawn", 0)->line = "posix_spawn";
     bench_add(table, "fork, execve", "floor_start", "fork", 0)->line = "fork, execve";
     bench_add(table, "libproc: proc_spawn", "libproc_start", "spawn", 1.15)->line = "libproc";
@@ -127,7 +128,7 @@ void topic_spawn(void)
         }
         starts(0, steps[i].one, steps[i].eight == NULL ? 3 : 7, steps[i].eight != NULL);
         if (steps[i].eight != NULL) {
-            starts(8, steps[i].eight, 6, held == 0);
+            starts(8, steps[i].eight, 5, held == 0);
         }
     }
     munmap(memory, MOST_HELD);
@@ -183,7 +184,7 @@ void topic_capture(void)
     add_captures(table, 32, "32 MiB", 1.1);
     add_captures(table, 256, "256 MiB", 1.1);
     add_feeds(table, 256, "256 MiB through cat, and back");
-    table->seconds = 45;
+    table->seconds = 35;
     bench_table_run(table);
 }
 
