@@ -385,9 +385,10 @@ static void cancel_ready(loop_source *s, short revents)
 {
     loop_child *l = (loop_child *)s->member;
     (void)revents;
-    if (l->child->told_exit) {
+    take_end(l); /* what has ended by itself is not stopped */
+    if (!loop_has_left(&l->member) && l->child->told_exit) {
         give_up(l);
-    } else {
+    } else if (!loop_has_left(&l->member)) {
         child_begin_stop(l->child, LIFE_CANCEL);
     }
     refresh_or_close(l);

@@ -44,6 +44,35 @@ static void output_that_was_read_with_the_exit_is_not_waited_for_again(void **st
     proc_loop_free(loop);
 }
 
+/* Both are found in one step, the cancel first. */
+static void what_has_ended_by_itself_is_not_cancelled(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    int gate[2], answer[2], cancel[2];
+
+    make_pipe(gate);
+    make_pipe(answer);
+    make_pipe(cancel);
+    close(cancel[1]);
+    const proc_fd_map maps[] = {{.child = 8, .parent = answer[1]}, {.child = 9, .parent = gate[0]}};
+    proc_child *child = add_noted(loop, &e, ARGV("sh", "-c", "(read x <&9; echo alive >&8) & exit 0"),
+                                  OPTIONS(.in.kind = PROC_NULL, .out.kind = PROC_NULL, .err.kind = PROC_NULL,
+                                          .fds = maps, .fd_count = 2, .group = PROC_GROUP_OWN, .cancel_fd = cancel[0]));
+    close(gate[0]);
+    close(answer[1]);
+    await_readable(proc_child_exit_fd(child));
+    run_loop(loop);
+    assert_string_equal(e.log, "[exit 0] close ");
+    close(gate[1]);
+    await_byte(answer[0]); /* the rest of the group was left alone */
+    close(answer[0]);
+    close(cancel[0]);
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
 /* ---- whoever leaves while something is queued for it ---- */
 
 static void free_at_drain(proc_child *child, void *ctx)
@@ -229,6 +258,7 @@ static void the_order_of_a_child_holds_for_a_channel_that_was_added_by_itself(vo
 
 static const struct CMUnitTest tests[] = {
     TEST(output_that_was_read_with_the_exit_is_not_waited_for_again),
+    TEST(what_has_ended_by_itself_is_not_cancelled),
     TEST(a_child_that_is_freed_in_its_last_drain_keeps_no_loop_running),
     TEST(what_is_posted_to_an_end_that_has_shut_down_keeps_no_loop_running),
     TEST(input_that_is_queued_at_the_end_is_told_before_the_close_or_never),
