@@ -104,6 +104,8 @@ static void put_batch(size_t count, bool lost)
     if (s.batch_count < MOST_BATCHES && (s.batch_count == 0 || s.batches[s.batch_count - 1].at < s.size)) {
         s.batches[s.batch_count++] = (batch){.at = s.size, .count = count, .lost = lost, .first = next};
         next += (int)count;
+    } else {
+        s.orderly = false; /* it comes without */
     }
 }
 
