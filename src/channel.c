@@ -539,6 +539,11 @@ void channel_take_kept(proc_channel *c, inbox_frame *f)
     c->kept_count--;
     c->kept_bytes -= FRAME_HEADER_SIZE + frame_padded(f->header.size);
     c->kept_fds -= f->batch != NULL ? f->batch->count : 0;
+    if (c->kept_count == 0 && c->kept_capacity > CHANNEL_KEPT_RING) { /* a flood is over */
+        free(c->kept);
+        c->kept = NULL;
+        c->kept_first = c->kept_capacity = 0;
+    }
     channel_consume(c, &f->header);
 }
 

@@ -19,6 +19,7 @@ enum {
     CHANNEL_MAX_SIZE = 256 * 1024 * 1024,
     CHANNEL_MAX_FDS = 250,     /* with one message */
     CHANNEL_KEPT_FDS = 1024,   /* for recv */
+    CHANNEL_KEPT_RING = 1024,  /* a larger one gives its memory back when it is empty */
     CHANNEL_READS_A_LOOK = 16, /* then the clock */
     CHANNEL_LAST_READS = 1024  /* of a dead child: more than a socket holds; others with its end may never stop */
 };

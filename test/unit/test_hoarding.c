@@ -112,6 +112,29 @@ static void what_is_kept_holds_no_memory_of_what_came_beside_it(void **state)
     }
 }
 
+static void what_was_kept_leaves_no_memory_behind(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 5000 };
+    proc_channel *ends[2];
+    proc_message reply;
+
+    make_pair(ends, NULL);
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < MESSAGES; i++) {
+            assert_int_equal(proc_channel_post(ends[1], MESSAGE(.type = i)), 0);
+        }
+        assert_int_equal(proc_channel_flush(ends[1], IN_TIME), 0);
+        assert_int_equal(proc_channel_call(ends[0], ASK(.type = 1), &reply, 1), -ETIMEDOUT);
+        assert_int_equal(ends[0]->kept_count, MESSAGES);
+        for (uint32_t i = 0; i < MESSAGES; i++) {
+            expect_message(ends[0], i, NULL, 0);
+        }
+        assert_in_range(ends[0]->kept_capacity, 0, 1024);
+    }
+    free_pair(ends);
+}
+
 static void *answer_with_a_filler(void *arg)
 {
     raw *r = arg;
@@ -146,6 +169,7 @@ static void a_small_reply_holds_no_memory_of_what_came_before_it(void **state)
 static const struct CMUnitTest tests[] = {
     TEST(a_flood_of_small_messages_waits_outside_of_the_loop),
     TEST(what_is_kept_holds_no_memory_of_what_came_beside_it),
+    TEST(what_was_kept_leaves_no_memory_behind),
     TEST(a_small_reply_holds_no_memory_of_what_came_before_it),
 };
 
