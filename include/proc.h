@@ -219,8 +219,8 @@ typedef struct proc_options {
     /* proc_child_free() leaves it running. */
     bool detached;
     /* 0: none. From the start; then it is stopped. This, grace_ms and cancel_fd act inside every waiting call on the
-     * child (read, write, wait, communicate), nowhere else: read and write go on to the stream's end, wait says
-     * timed_out. They end a drain too (status stays PROC_EXITED). A start that blocks before the program runs (a dead
+     * child (read, write, wait, communicate) and in its loop, nowhere else: read and write go on to the stream's end,
+     * wait says timed_out. They end a drain too (status stays PROC_EXITED). A start that blocks before the program runs (a dead
      * network disk) cannot be bounded. */
     int timeout_ms;
     /* 0: SIGTERM. */
@@ -316,13 +316,13 @@ int proc_child_wait(proc_child *child, int timeout_ms, proc_status *status);
 int proc_child_kill(proc_child *child, int signal);
 
 /* stop_signal, up to grace_ms (0: none; PROC_FOREVER: no SIGKILL), then SIGKILL; what is left of its own group is
- * killed too; reaped. 0 and *status (or NULL). After the end: 0 and the status, and nobody is signalled. -EPERM: it may
- * not be signalled, and runs on. */
+ * killed too; reaped. 0 and *status (or NULL). In a loop it only begins: 0 with state PROC_RUNNING, and on_exit tells.
+ * After the end: 0 and the status, and nobody is signalled. -EPERM: it may not be signalled, and runs on. */
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status);
 
-/* Leaves its loop, closes its pipes and its channel. A child that still runs gets SIGKILL at once (its own group too) and is reaped, with no wait for
- * grace; a detached one, or one that may not be signalled (it runs as another user now), is left running and is the
- * program's own to wait for from then on. NULL is fine. */
+/* Leaves its loop, closes its pipes and its channel. A child that still runs gets SIGKILL at once (its own group too)
+ * and is reaped, with no wait for grace or linger; a detached one, or one that may not be signalled (it runs as another
+ * user now), is left running and is the program's own to wait for from then on. NULL is fine. Any handler may call it. */
 void proc_child_free(proc_child *child);
 
 /* ---- exec, execFile: run to the end and keep what it wrote --------------------------------------------------- */

@@ -363,12 +363,23 @@ int proc_child_kill(proc_child *child, int signal)
     return err;
 }
 
+/* In a loop, which goes on with it: nobody waits. */
+static int leave_stop_to_loop(proc_child *c, proc_status *status)
+{
+    if (finish_if_ended(c, false, status)) {
+        return 0;
+    }
+    c->observer->stopping(c->observer);
+    return child_look(c).refused ? -EPERM : 0;
+}
+
 int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
 {
     proc_status unused;
     if (!child_is_ours(child) || !child_is_time(grace_ms)) {
         return -EINVAL;
     }
+    status = status != NULL ? status : &unused;
     int cancel = sys_hold_cancel();
     lock(child);
     if (!child->reaped && !look_whether_ended(child)) {
@@ -377,7 +388,8 @@ int proc_child_stop(proc_child *child, int grace_ms, proc_status *status)
         step(child, now);
     }
     unlock(child);
-    int err = wait_for_end(child, PROC_FOREVER, true, status != NULL ? status : &unused);
+    int err =
+        child->observer != NULL ? leave_stop_to_loop(child, status) : wait_for_end(child, PROC_FOREVER, true, status);
     sys_release_cancel(cancel);
     return err;
 }

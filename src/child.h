@@ -14,6 +14,7 @@
 typedef struct child_observer {
     void (*closing)(struct child_observer *o, int fd); /* a stream's end of ours, before it is closed */
     void (*leaving)(struct child_observer *o);         /* the child is being freed */
+    void (*stopping)(struct child_observer *o);        /* its end was begun: see to it that it goes on */
 } child_observer;
 
 /* What a loop has been told to write and has not written; here, so that it survives a pause. */

@@ -87,6 +87,12 @@ static void child_is_leaving(child_observer *o)
     loop_leave(&owner_of(o)->member);
 }
 
+/* The alarm is set for what is due next. */
+static void child_is_stopping(child_observer *o)
+{
+    loop_attend(&owner_of(o)->member);
+}
+
 /* ---- what it waits for ---- */
 
 /* The streams of a terminal are one, and told as the first of 1, 2, 0. */
@@ -434,7 +440,7 @@ static int add_child(proc_loop *loop, proc_child *child, const proc_handlers *ha
     l->child = child;
     l->handlers = *handlers;
     l->ctx = ctx;
-    l->observer = (child_observer){child_is_closing, child_is_leaving};
+    l->observer = (child_observer){child_is_closing, child_is_leaving, child_is_stopping};
     for (int stream = 0; stream < 3; stream++) {
         l->output[stream] = source_of(l, output_ready);
     }

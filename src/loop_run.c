@@ -135,7 +135,7 @@ static int start_run(proc_loop *loop, loop_run *r, const plan_program *program, 
     if (err < 0) {
         return err;
     }
-    r->observer = (child_observer){run_is_closing, run_is_leaving};
+    r->observer = (child_observer){run_is_closing, run_is_leaving, NULL};
     r->child->observer = &r->observer;
     for (int i = 0; i < COMMUNICATE_WANTS; i++) {
         r->sources[i] = (loop_source){.member = &r->member, .ready = run_ready, .fd = -1};

@@ -44,6 +44,54 @@ static void output_that_was_read_with_the_exit_is_not_waited_for_again(void **st
     proc_loop_free(loop);
 }
 
+static void a_stop_in_a_loop_only_begins(void **state)
+{
+    (void)state;
+    static const int graces[] = {0, 50};
+
+    for (size_t i = 0; i < COUNT(graces); i++) {
+        proc_loop *loop = make_loop();
+        events e = {.length = 0};
+        proc_child *deaf = add_noted(loop, &e, ARGV("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 60; done"),
+                                     OPTIONS(.in.kind = PROC_NULL, .group = PROC_GROUP_OWN));
+        proc_status status;
+
+        while (strstr(e.log, "deaf") == NULL) {
+            assert_true(proc_loop_step(loop, IN_TIME) >= 0);
+        }
+        assert_int_equal(proc_child_stop(deaf, graces[i], &status), 0);
+        assert_int_equal(status.state, PROC_RUNNING);
+        run_loop(loop);
+        assert_non_null(strstr(e.log, "[SIGKILL"));
+        assert_non_null(strstr(e.log, "close"));
+
+        assert_int_equal(proc_child_stop(deaf, 0, &status), 0);
+        assert_int_equal(status.state, PROC_SIGNALED);
+        assert_true(status.forced);
+        proc_child_free(deaf);
+        proc_loop_free(loop);
+    }
+}
+
+static void a_stop_of_what_has_ended_in_a_loop_signals_nobody(void **state)
+{
+    (void)state;
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    proc_child *child = add_noted(loop, &e, ARGV("sh", "-c", "exit 3"), OPTIONS(.in.kind = PROC_NULL));
+    proc_status status;
+
+    await_readable(proc_child_exit_fd(child));
+    assert_int_equal(proc_child_stop(child, PROC_FOREVER, &status), 0);
+    assert_int_equal(status.state, PROC_EXITED);
+    assert_int_equal(status.code, 3);
+    run_loop(loop);
+    assert_non_null(strstr(e.log, "[exit 3]"));
+    assert_non_null(strstr(e.log, "close"));
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
 /* Both are found in one step, the cancel first. */
 static void what_has_ended_by_itself_is_not_cancelled(void **state)
 {
@@ -258,6 +306,8 @@ static void the_order_of_a_child_holds_for_a_channel_that_was_added_by_itself(vo
 
 static const struct CMUnitTest tests[] = {
     TEST(output_that_was_read_with_the_exit_is_not_waited_for_again),
+    TEST(a_stop_in_a_loop_only_begins),
+    TEST(a_stop_of_what_has_ended_in_a_loop_signals_nobody),
     TEST(what_has_ended_by_itself_is_not_cancelled),
     TEST(a_child_that_is_freed_in_its_last_drain_keeps_no_loop_running),
     TEST(what_is_posted_to_an_end_that_has_shut_down_keeps_no_loop_running),
