@@ -313,6 +313,25 @@ static void act(input *in)
     }
 }
 
+/* What our end reads and writes: a socket, or two pipes. */
+static void connect_ends(int ends[2], bool pipes)
+{
+    int there[2], back[2];
+
+    if (!pipes) {
+        MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, there) == 0);
+        ends[0] = ends[1] = there[0];
+        o.fd = o.read_fd = there[1];
+        return;
+    }
+    MUST(pipe2(there, O_CLOEXEC) == 0 && pipe2(back, O_CLOEXEC) == 0);
+    ends[0] = there[0];
+    ends[1] = back[1];
+    o.fd = there[1];
+    o.read_fd = back[0];
+    MUST(fcntl(o.fd, F_SETFL, O_NONBLOCK) == 0 && fcntl(o.read_fd, F_SETFL, O_NONBLOCK) == 0);
+}
+
 static void begin(input *in)
 {
     static const size_t sizes[] = {0, 1, 100, 5000, 100000};
@@ -320,22 +339,21 @@ static void begin(input *in)
     unsigned shape = take8(in), more = take8(in);
     int ends[2];
 
-    MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     memset(&h, 0, sizeof h);
+    connect_ends(ends, (shape & 128) != 0 && (more & 8) != 0);
     o.honest = true;
     o.window = 64 * 1024;
-    o.fd = ends[1];
     o.max_fds = more & 7;
     o.host_takes = h.max_fds = options.max_fds = (shape & 3) == 0   ? 0
                                                  : (shape & 3) == 1 ? MOST_CHANNEL_FDS
                                                                     : shape >> 4;
     options.high_water = sizes[take_below(in, COUNT(sizes))];
     options.backlog = sizes[take_below(in, COUNT(sizes))];
-    options.max_message = (more & 8) != 0 ? 64 * 1024 : 0;
+    options.max_message = o.host_max_size = (more & 8) != 0 ? 64 * 1024 : 1024 * 1024;
     options.frame_ms = more >> 4 == 15 ? 1 : 0;
     options.hello_ms = more >> 4 == 14 ? 1 : 0;
     h.may_be_late = more >> 4 >= 14;
-    MUST(proc_channel_open(&h.channel, ends[0], ends[0], &options) == 0);
+    MUST(proc_channel_open(&h.channel, ends[0], ends[1], &options) == 0);
     if ((shape & 12) != 12) {
         put_hello(in);
         (void)write_queued(MOST_QUEUED);
@@ -354,8 +372,7 @@ static void finish_honestly(void)
         read_host();
     }
     read_host();
-    close(o.fd);
-    o.fd = -1;
+    close_both();
     while ((err = receive(0)) == 0) {
     }
     MUST(err == -EPIPE && o.taken == o.sent_count);
@@ -403,9 +420,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         finish_honestly();
     }
     proc_channel_free(h.channel);
-    if (o.fd >= 0) {
-        close(o.fd);
-    }
+    close_both();
     free(o.read);
     MUST(count_open() == open_before);
     return 0;

@@ -30,7 +30,7 @@ typedef struct sent { /* a message or a request, in the order in which recv has 
 } sent;
 
 typedef struct other { /* the other end */
-    int fd;
+    int fd, read_fd;   /* the same where it is a socket */
     bool honest, said_hello, ended, reads_no_more;
     unsigned char queued[MOST_QUEUED]; /* what it has yet to write */
     size_t queued_start, queued_end;
@@ -41,7 +41,7 @@ typedef struct other { /* the other end */
     size_t open_count;
     uint32_t window, max_requests;
     uint8_t max_fds;
-    size_t host_takes; /* descriptors, with one message */
+    size_t host_max_size, host_takes; /* bytes and descriptors, with one message */
     /* what it has read */
     unsigned char *read;
     size_t read_size, read_capacity;
@@ -137,7 +137,7 @@ static void parse_host(void)
 
 static void read_host(void)
 {
-    while (o.fd >= 0) {
+    while (o.read_fd >= 0) {
         if (o.read_capacity - o.read_size < 65536) {
             o.read_capacity += 1024 * 1024;
             o.read = realloc(o.read, o.read_capacity);
@@ -152,10 +152,12 @@ static void read_host(void)
 
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof control.bytes;
-        ssize_t got = recvmsg(o.fd, &message, MSG_DONTWAIT);
+        ssize_t got = o.read_fd == o.fd ? recvmsg(o.read_fd, &message, MSG_DONTWAIT)
+                                        : read(o.read_fd, piece.iov_base, piece.iov_len);
         if (got <= 0) {
             return;
         }
+        message.msg_controllen = o.read_fd == o.fd ? message.msg_controllen : 0;
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
             for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
                 int fd;
@@ -180,7 +182,8 @@ static bool write_queued(size_t most)
     if (o.fd < 0 || most == 0) {
         return most == 0;
     }
-    put = send(o.fd, o.queued + o.queued_start, most, MSG_DONTWAIT | MSG_NOSIGNAL);
+    put = o.read_fd == o.fd ? send(o.fd, o.queued + o.queued_start, most, MSG_DONTWAIT | MSG_NOSIGNAL)
+                            : write(o.fd, o.queued + o.queued_start, most);
     if (put > 0) {
         o.queued_start += (size_t)put;
         o.bytes_written += (size_t)put;
@@ -218,7 +221,7 @@ static void put_frame(frame f, const void *payload, input *mutation)
     unsigned char header[FRAME_HEADER_SIZE];
 
     f.ack = o.told;
-    o.honest = o.honest && (o.said_hello || f.kind == FRAME_HELLO);
+    o.honest = o.honest && (o.said_hello || f.kind == FRAME_HELLO) && f.size <= o.host_max_size;
     if (MOST_QUEUED - o.queued_end < wire_size(&f)) {
         o.honest = false; /* its books do not hold any more */
         return;
@@ -248,7 +251,7 @@ static uint32_t take_size(input *in)
 {
     unsigned size = take8(in);
 
-    return size < 240 ? size : 4000 * (size - 239);
+    return size < 240 ? size : size == 255 ? 200000 : 4000 * (size - 239);
 }
 
 static void put_hello(input *in)
@@ -351,7 +354,7 @@ static bool write_with_fds(frame f, size_t count)
 
     f.ack = o.told;
     f.size %= 64;
-    if (!may_put(&f) || !write_queued(MOST_QUEUED) || o.fd < 0) {
+    if (!may_put(&f) || !write_queued(MOST_QUEUED) || o.fd < 0 || o.fd != o.read_fd) {
         return false;
     }
     memset(bytes, 0, sizeof bytes);
@@ -403,15 +406,31 @@ static void put_garbage(input *in)
     o.honest = false;
 }
 
+static void close_end(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+    *fd = -1;
+}
+
+static void close_both(void)
+{
+    o.read_fd = o.read_fd == o.fd ? -1 : o.read_fd;
+    close_end(&o.fd);
+    close_end(&o.read_fd);
+}
+
 static void close_other(input *in)
 {
     static const int ways[] = {SHUT_RD, SHUT_WR, SHUT_RDWR};
     unsigned choice = take8(in);
 
     o.honest = false;
-    if (choice < 128 && o.fd >= 0) {
-        close(o.fd);
-        o.fd = -1;
+    if (choice < 128) {
+        close_both();
+    } else if (o.fd != o.read_fd) {
+        close_end(choice % 2 == 0 ? &o.fd : &o.read_fd);
     } else if (o.fd >= 0) {
         (void)shutdown(o.fd, ways[choice % COUNT(ways)]);
     }

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { WARM_LOOKS = 4, MOST_GROWTH_KIB = 16 * 1024, TELL_EVERY_S = 10, STUCK_AFTER_S = 180, MOST_TOLD = 50 };
+enum { WARM_LOOKS = 4, MOST_GROWTH_KIB = 8 * 1024, TELL_EVERY_S = 10, STUCK_AFTER_S = 180, MOST_TOLD = 50 };
 
 tally *sum;
 uint64_t soak_seed;
