@@ -289,6 +289,7 @@ static void write_queued(proc_channel *c)
                 channel_has_told(c);
             }
         } else if (is_passing(c, put)) {
+            outbox_sent(&c->out, &batch, 0);
             return;
         } else {
             c->write_ended = c->news =

@@ -13,6 +13,7 @@ enum {
     FIRST_QUEUE = 4096,
     KEPT_QUEUE = 2 * 1024 * 1024,            /* a queue that was larger gives its memory back when it is empty */
     MOST_AT_ONCE = 64 * 1024,                /* what is looked at for one call: most sockets take no more */
+    LEAST_AT_ONCE = 4 * 1024,                /* ... for one that is most likely in vain */
     MOST_WITH_FDS = 4096 + FRAME_HEADER_SIZE /* some systems refuse descriptors with more */
 };
 
@@ -24,7 +25,7 @@ struct outbox_fds {
 
 void outbox_init(outbox *o, uint32_t window)
 {
-    *o = (outbox){.window = window};
+    *o = (outbox){.window = window, .most = MOST_AT_ONCE};
     for (int i = 0; i < OUTBOX_QUEUES; i++) {
         o->queues[i].last_fds = &o->queues[i].first_fds;
     }
@@ -207,7 +208,7 @@ static size_t run_of(const outbox *o, const outbox_queue *q, size_t at, uint32_t
 {
     uint32_t sent = o->sent;
     size_t run = 0;
-    while (at + run < q->end && size_so_far + run < MOST_AT_ONCE && batch->fd_count == 0) {
+    while (at + run < q->end && size_so_far + run < o->most && batch->fd_count == 0) {
         unsigned char *header = q->data + at + run;
         frame f;
         frame_read_own(&f, header);
@@ -336,6 +337,7 @@ static void take_out_batch(outbox *o, const outbox_batch *batch)
 void outbox_sent(outbox *o, const outbox_batch *batch, size_t size)
 {
     bool fds_went = batch->fd_count > 0;
+    o->most = size > 0 ? MOST_AT_ONCE : LEAST_AT_ONCE;
     if (size == batch->size && !fds_went) {
         take_out_batch(o, batch);
         return;

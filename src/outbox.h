@@ -31,6 +31,7 @@ typedef struct outbox {
     size_t replies;         /* last ones that have not begun: the other end cannot know that its request is done with */
     uint32_t sent, acked;   /* wire bytes of gated frames, modulo 2^32 */
     uint32_t window;
+    size_t most; /* bytes in a batch, but for its last frame */
 } outbox;
 
 /* The next bytes, to be given to one sendmsg. fds: of the first frame, which then goes alone. */
@@ -71,7 +72,7 @@ static inline size_t outbox_pending(const outbox *o)
 hidden bool outbox_can_send(const outbox *o); /* is there something that the window does not hold back? */
 /* The same, and what it is: fills the batch; ack goes into every frame that is begun. */
 hidden bool outbox_next(outbox *o, uint32_t ack, outbox_batch *batch);
-hidden void outbox_sent(outbox *o, const outbox_batch *batch, size_t size); /* that much of it went */
+hidden void outbox_sent(outbox *o, const outbox_batch *batch, size_t size); /* that much of it went; 0: try less next */
 /* A message that goes straight from the caller's memory while nothing waits: what the kernel took of it, and the rest. */
 hidden int outbox_put_rest(outbox *o, int queue, const frame *f, const void *payload, size_t went);
 /* Frames of that kind and id that have not begun are taken out. How many there were. */
