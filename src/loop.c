@@ -180,8 +180,14 @@ static void hand_out(loop_port *port, short revents)
 
 /* ---- members ---- */
 
+void *loop_new_member(proc_loop *loop, size_t size)
+{
+    return timers_reserve(&loop->timers, loop->member_count + 1) == 0 ? calloc(1, size) : NULL;
+}
+
 void loop_join(proc_loop *loop, loop_member *m, const loop_kind *kind)
 {
+    loop->member_count++;
     m->kind = kind;
     m->loop = loop;
     m->prev = NULL;
@@ -239,6 +245,7 @@ void loop_leave(loop_member *m)
     m->kind->leave(m);
     loop_set_live(m, false);
     timers_clear(&loop->timers, &m->alarm);
+    loop->member_count--;
     *(m->prev != NULL ? &m->prev->next : &loop->members) = m->next;
     if (m->next != NULL) {
         m->next->prev = m->prev;
@@ -249,16 +256,13 @@ void loop_leave(loop_member *m)
     bury(loop);
 }
 
-int loop_set_alarm(loop_member *m, int64_t due)
+void loop_set_alarm(loop_member *m, int64_t due)
 {
     if (due == SYS_NEVER) {
         timers_clear(&m->loop->timers, &m->alarm);
-        return 0;
+    } else if (m->alarm.place == 0 || m->alarm.due != due) {
+        timers_set(&m->loop->timers, &m->alarm, due);
     }
-    if (m->alarm.place != 0 && m->alarm.due == due) {
-        return 0;
-    }
-    return timers_set(&m->loop->timers, &m->alarm, due);
 }
 
 /* ---- the queue, and waking ---- */

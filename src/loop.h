@@ -53,7 +53,7 @@ struct proc_loop {
     timers timers;
     loop_member *members, *bodies; /* bodies: taken out, to be freed */
     loop_port *old_ports;
-    size_t live;
+    size_t member_count, live;
     _Atomic(loop_member *) queue; /* the last one first */
     atomic_bool idle;             /* it may be waiting: who queues something has to wake it */
     atomic_bool stopped, signalled;
@@ -70,6 +70,8 @@ struct proc_loop {
 hidden bool loop_is_ours(const proc_loop *loop);
 /* May something be added? 0, or what refuses it. */
 hidden int loop_check(const proc_loop *loop);
+/* Zeroed memory for what begins with a member, and room for its alarm, so that this can always be set; or NULL. */
+hidden void *loop_new_member(proc_loop *loop, size_t size);
 hidden void loop_join(proc_loop *loop, loop_member *m, const loop_kind *kind);
 hidden void loop_leave(loop_member *m); /* it is freed later, or now if nobody can refer to it */
 /* To be asked after each handler: it was taken out, or the handler has come back in a copy of the process. */
@@ -82,7 +84,7 @@ hidden void loop_attend(loop_member *m);
 hidden int loop_watch(loop_source *s, int fd, short events);
 hidden void loop_unwatch(loop_source *s);
 hidden loop_source *loop_find_source(proc_loop *loop, int fd, void (*ready)(loop_source *source, short revents));
-hidden int loop_set_alarm(loop_member *m, int64_t due); /* SYS_NEVER: none */
+hidden void loop_set_alarm(loop_member *m, int64_t due); /* SYS_NEVER: none */
 
 /* Also in a signal handler. */
 hidden void loop_wake(proc_loop *loop);

@@ -87,7 +87,7 @@ static void refresh_channel(loop_channel *l)
         int64_t again = sys_deadline(sys_now(), WATCH_AGAIN_MS);
         due = again < due ? again : due;
     }
-    (void)loop_set_alarm(&l->member, due); /* no memory: what is due is seen with the next event */
+    loop_set_alarm(&l->member, due);
     loop_set_live(&l->member, !c->told_end || owes);
 }
 
@@ -251,7 +251,7 @@ static const loop_kind channel_kind = {turn_of_channel, turn_of_channel, leave_c
 
 int loop_channel_add(proc_loop *loop, proc_channel *channel, const proc_handlers *handlers, void *ctx, bool with_child)
 {
-    loop_channel *l = calloc(1, sizeof *l);
+    loop_channel *l = loop_new_member(loop, sizeof *l);
     if (l == NULL) {
         return -ENOMEM;
     }

@@ -150,8 +150,8 @@ static int refresh_child(loop_child *l)
     int64_t due = l->child->told_exit ? l->give_up_at : child_look(l->child).deadline;
     int64_t again = err < 0 ? sys_deadline(sys_now(), LOOK_AGAIN_MS) : due;
     due = child_look_again_at(blind, again < due ? again : due);
-    int failed = loop_set_alarm(&l->member, due);
-    return err < 0 ? err : failed;
+    loop_set_alarm(&l->member, due);
+    return err;
 }
 
 /* ---- output ---- */
@@ -315,7 +315,7 @@ static void close_if_done(loop_child *l)
     drop_input(c);
     c->input.broken = true; /* nothing is told after this, so nothing can be queued either */
     c->input.close_after = c->input.drain_due = false;
-    (void)loop_set_alarm(&l->member, SYS_NEVER);
+    loop_set_alarm(&l->member, SYS_NEVER);
     loop_set_live(&l->member, false);
     if (l->handlers.on_close != NULL) {
         l->member.loop->ran++;
@@ -433,7 +433,7 @@ static loop_source source_of(loop_child *l, void (*ready)(loop_source *source, s
 
 static int add_child(proc_loop *loop, proc_child *child, const proc_handlers *handlers, void *ctx)
 {
-    loop_child *l = calloc(1, sizeof *l);
+    loop_child *l = loop_new_member(loop, sizeof *l);
     if (l == NULL) {
         return -ENOMEM;
     }

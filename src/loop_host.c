@@ -63,7 +63,7 @@ int proc_loop_add_fd(proc_loop *loop, int fd, short events, proc_fd_handler *han
     if (find_fd(loop, fd) != NULL) {
         return -EEXIST;
     }
-    loop_fd *f = calloc(1, sizeof *f);
+    loop_fd *f = loop_new_member(loop, sizeof *f);
     if (f == NULL) {
         return -ENOMEM;
     }
@@ -175,7 +175,7 @@ static void ring_timer(loop_member *m)
         if (due <= now) {
             due += (now - due) / t->period * t->period + t->period;
         }
-        (void)loop_set_alarm(m, due); /* it was in the heap just now: there is room */
+        loop_set_alarm(m, due);
     }
     m->loop->ran++;
     t->handler(t->ctx);
@@ -188,7 +188,7 @@ int proc_loop_add_timer(proc_loop *loop, int delay_ms, int repeat_ms, proc_timer
     if (loop_check(loop) < 0 || handler == NULL || delay_ms < 0 || repeat_ms < 0) {
         return -EINVAL;
     }
-    loop_timer *t = calloc(1, sizeof *t);
+    loop_timer *t = loop_new_member(loop, sizeof *t);
     if (t == NULL) {
         return -ENOMEM;
     }
@@ -198,7 +198,7 @@ int proc_loop_add_timer(proc_loop *loop, int delay_ms, int repeat_ms, proc_timer
     loop_join(loop, &t->member, &timer_kind);
     int err = take_slot(loop, t);
     if (err == 0) {
-        err = loop_set_alarm(&t->member, sys_deadline(sys_now(), delay_ms));
+        loop_set_alarm(&t->member, sys_deadline(sys_now(), delay_ms));
     }
     int id = t->id;
     if (err < 0) {
@@ -320,7 +320,7 @@ int proc_loop_add_signal(proc_loop *loop, int signal, proc_signal_handler *handl
     if (loop_check(loop) < 0 || handler == NULL || signal <= 0 || signal >= NSIG) {
         return -EINVAL;
     }
-    loop_signal *s = calloc(1, sizeof *s);
+    loop_signal *s = loop_new_member(loop, sizeof *s);
     if (s == NULL) {
         return -ENOMEM;
     }

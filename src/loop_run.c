@@ -50,7 +50,7 @@ static void refresh_run(loop_run *r)
         int64_t again = sys_deadline(sys_now(), TRY_AGAIN_MS);
         due = again < due ? again : due;
     }
-    (void)loop_set_alarm(&r->member, due);
+    loop_set_alarm(&r->member, due);
 }
 
 /* Tells the result, once; the child is gone by then, and with cancelled it is so at once. */
@@ -156,7 +156,7 @@ int loop_execute(proc_loop *loop, const plan_program *program, const proc_option
         const char *subject = handler == NULL ? "handler" : "loop";
         return options->error != NULL ? plan_refuse(options->error, -EINVAL, PROC_STEP_OPTIONS, subject) : -EINVAL;
     }
-    loop_run *r = calloc(1, sizeof *r);
+    loop_run *r = loop_new_member(loop, sizeof *r);
     if (r == NULL) {
         return options->error != NULL ? plan_refuse(options->error, -ENOMEM, PROC_STEP_LAUNCH, "") : -ENOMEM;
     }

@@ -54,10 +54,13 @@ static void settle(timers *t, size_t place, timer *at)
     }
 }
 
-int timers_set(timers *t, timer *at, int64_t due)
+int timers_reserve(timers *t, size_t count)
 {
-    if (at->place == 0 && t->count + 1 >= t->capacity) {
+    if (count >= t->capacity) {
         size_t capacity = t->capacity == 0 ? 16 : 2 * t->capacity;
+        while (count >= capacity) {
+            capacity *= 2;
+        }
         timer **heap = realloc(t->heap, capacity * sizeof(timer *));
         if (heap == NULL) {
             return -ENOMEM;
@@ -65,10 +68,14 @@ int timers_set(timers *t, timer *at, int64_t due)
         t->heap = heap;
         t->capacity = capacity;
     }
+    return 0;
+}
+
+void timers_set(timers *t, timer *at, int64_t due)
+{
     at->due = due;
     at->order = t->next_order++;
     settle(t, at->place != 0 ? at->place : ++t->count, at);
-    return 0;
 }
 
 void timers_clear(timers *t, timer *at)

@@ -19,9 +19,9 @@ typedef struct timers {
 } timers;
 
 hidden void timers_free(timers *t);
-hidden int timers_set(timers *t, timer *at,
-                      int64_t due);             /* or moves one that is set; -ENOMEM, not for one that is set */
-hidden void timers_clear(timers *t, timer *at); /* one that is not set: nothing */
+hidden int timers_reserve(timers *t, size_t count);        /* room for so many in all; -ENOMEM */
+hidden void timers_set(timers *t, timer *at, int64_t due); /* or moves one that is set; there must be room */
+hidden void timers_clear(timers *t, timer *at);            /* one that is not set: nothing */
 hidden timer *timers_first(const timers *t);
 
 #endif

@@ -22,12 +22,13 @@ static void the_heap_gives_what_is_due_first(void **state)
     uint64_t clock = 0;
 
     memset(all, 0, sizeof all);
+    assert_int_equal(timers_reserve(&heap, TIMERS), 0);
     for (int step = 0; step < STEPS; step++) {
         timer *t = &all[random_below(TIMERS)];
         if (random_below(3) == 0) {
             timers_clear(&heap, t);
         } else {
-            assert_int_equal(timers_set(&heap, t, (int64_t)random_below(1000)), 0);
+            timers_set(&heap, t, (int64_t)random_below(1000));
             set_at[t - all] = ++clock;
         }
         const timer *first = timers_first(&heap);
