@@ -6,6 +6,7 @@
  *   say          "out" to stdout, "err" to stderr; exit code 3
  *   much N       N bytes to stdout
  *   stubborn     ignores SIGTERM, says "ready", and stays
+ *   mute         the same, and says nothing
  *   wait         says "ready", and stays until its input ends
  */
 #include <fcntl.h>
@@ -102,6 +103,9 @@ int main(int argc, char **argv)
     } else if (strcmp(verb, "stubborn") == 0) {
         (void)signal(SIGTERM, SIG_IGN);
         say("ready");
+        (void)pause();
+    } else if (strcmp(verb, "mute") == 0) {
+        (void)signal(SIGTERM, SIG_IGN);
         (void)pause();
     } else if (strcmp(verb, "wait") == 0) {
         char byte;

@@ -8,6 +8,11 @@
 
 enum { PATIENCE_MS = 10000, SHORT_MS = 300 };
 
+int patience_ms(void)
+{
+    return shim->mode == FAULT_FROM ? SHORT_MS : PATIENCE_MS;
+}
+
 bool is_alive(int err)
 {
     return err != -EPIPE && err != -EPROTO;

@@ -43,7 +43,8 @@ static struct {
     atomic_int ever[SIDES][CALL_COUNT];
 } run = {.seed = 1, .fraction = 1, .patience = 30};
 
-const scenario *const scenario_lists[] = {spawn_scenarios, exec_scenarios, life_scenarios, channel_scenarios, NULL};
+const scenario *const scenario_lists[] = {
+    spawn_scenarios, exec_scenarios, life_scenarios, channel_scenarios, worker_scenarios, loop_scenarios, NULL};
 
 /* ---- names of errors ---- */
 
@@ -350,6 +351,9 @@ int main(int argc, char **argv)
 {
     fault_case one = {.seed = 1};
     bool again = false;
+    if (getenv("PROC_CHANNEL") != NULL) {
+        return worker_main();
+    }
     for (int option; (option = getopt(argc, argv, "1s:f:xp:")) != -1;) {
         switch (option) {
         case '1':

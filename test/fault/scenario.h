@@ -26,7 +26,8 @@ typedef struct scenario {
 } scenario;
 
 extern const scenario *const scenario_lists[]; /* each ended by a nameless one; NULL-ended */
-extern const scenario spawn_scenarios[], exec_scenarios[], life_scenarios[], channel_scenarios[];
+extern const scenario spawn_scenarios[], exec_scenarios[], life_scenarios[], channel_scenarios[], worker_scenarios[],
+    loop_scenarios[];
 
 /* Whose errors are meant: those that its pages name. */
 typedef enum call_domain { START, CHILD_CALL, CHANNEL_CALL, LOOP_CALL } call_domain;
@@ -57,6 +58,8 @@ const char *own_path(void);
 const char *work_dir(void);
 bool make_work_dir(void);
 void remove_work_dir(void);
+
+int worker_main(void); /* this program, where it was started as a worker */
 
 #ifdef PROC_POSIX_ONLY
 enum { LAUNCHES_BY_FORK_ONLY = 1 };

@@ -206,9 +206,10 @@ int fault_setreuid(uid_t real, uid_t effective)
     return shim_fails(CALL_setreuid) ? -1 : setreuid(real, effective);
 }
 
+/* What it took once it takes again. */
 int fault_sigaction(int signal, const struct sigaction *action, struct sigaction *old)
 {
-    return action != NULL && shim_fails(CALL_sigaction) ? -1 : sigaction(signal, action, old);
+    return action != NULL && old != NULL && shim_fails(CALL_sigaction) ? -1 : sigaction(signal, action, old);
 }
 
 int fault_getgroups(int count, gid_t *groups)
