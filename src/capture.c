@@ -40,9 +40,6 @@ static int grow(capture *c)
 {
     size_t largest = largest_capacity(c);
     size_t capacity = c->capacity == 0 ? FIRST_CAPACITY : c->capacity <= largest / 2 ? 2 * c->capacity : largest;
-    if (capacity > largest) {
-        capacity = largest;
-    }
     char *data = capacity > PTRDIFF_MAX - 1 ? NULL : realloc(c->data, capacity + 1);
     if (data == NULL) {
         return -ENOMEM;
@@ -82,7 +79,7 @@ void capture_add(capture *c, size_t size)
     if (c->overflow == PROC_OVERFLOW_TAIL) {
         if (c->size == ring_size(c)) {
             c->start = (c->start + size) % c->size;
-            c->truncated = c->truncated || size > 0;
+            c->truncated = true;
         } else {
             c->size += size;
             c->truncated = c->size > c->limit;
