@@ -69,6 +69,22 @@ static void give_place_back(proc_channel *c, own_request *r)
     r->state = REQUEST_FREE;
 }
 
+static void take_reply_of_call(proc_channel *c, own_request *r, inbox_frame *f, bool part)
+{
+    channel_consume(c, &f->header);
+    if (part) {
+        r->result = -EBADMSG; /* one part is enough to spoil it; the caller cancels it */
+        channel_drop_frame(c, f);
+        return;
+    }
+    r->reply = *f;
+    f->slab = NULL;
+    f->batch = NULL;
+    c->own_awaited--;
+    c->own_count--;
+    r->state = REQUEST_ANSWERED;
+}
+
 const char *rpc_take_reply(proc_channel *c, inbox_frame *f)
 {
     own_request *r = find_own(c, f->header.id);
@@ -76,40 +92,20 @@ const char *rpc_take_reply(proc_channel *c, inbox_frame *f)
     if (r == NULL) {
         return "a reply to no request";
     }
-    switch (r->state) {
-    case REQUEST_SENT:
-        if (!part) {
-            give_place_back(c, r);
-        }
-        channel_keep(c, f);
+    if (r->state == REQUEST_CALLED) {
+        take_reply_of_call(c, r, f, part);
         return NULL;
-    case REQUEST_CALLED:
-        channel_consume(c, &f->header);
-        r->result = part ? -EBADMSG : r->result; /* one part is enough to spoil it */
-        if (part) {
-            channel_drop_frame(c, f);
-        }
-        r->reply = *f;
-        f->slab = NULL;
-        f->batch = NULL;
-        if (part) {
-            return NULL; /* the caller cancels it */
-        }
-        c->own_awaited--;
-        c->own_count--;
-        r->state = REQUEST_ANSWERED;
-        return NULL;
-    case REQUEST_DROPPED:
-        channel_consume(c, &f->header);
-        if (!part) {
-            give_place_back(c, r);
-        }
-        return NULL;
-    case REQUEST_FREE:
-    case REQUEST_ANSWERED:
-        break;
     }
-    return "a reply to no request";
+    bool wanted = r->state == REQUEST_SENT; /* else dropped */
+    if (!part) {
+        give_place_back(c, r);
+    }
+    if (wanted) {
+        channel_keep(c, f);
+    } else {
+        channel_consume(c, &f->header);
+    }
+    return NULL;
 }
 
 /* Nobody waits any more: the other end is told, or never learns of it if it has not left yet. */
