@@ -238,9 +238,6 @@ static void add_body(loop_member *m)
 void loop_leave(loop_member *m)
 {
     proc_loop *loop = m->loop;
-    if (m->gone) {
-        return;
-    }
     m->gone = true;
     m->kind->leave(m);
     loop_set_live(m, false);
@@ -314,8 +311,7 @@ static void take_wake(loop_source *s, short revents)
 {
     char bytes[64];
     (void)revents;
-    while (read(s->fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
-    }
+    (void)!read(s->fd, bytes, sizeof bytes); /* hardly ever more than one; what is left would only wake us again */
 }
 
 /* ---- a step ---- */
@@ -410,18 +406,6 @@ static int step_loop(proc_loop *loop, int64_t deadline, bool *over)
 
 /* ---- what programs call ---- */
 
-static void attend_self(loop_member *m)
-{
-    (void)m;
-}
-
-static void leave_self(loop_member *m)
-{
-    loop_unwatch(&m->loop->woken);
-}
-
-static const loop_kind self_kind = {attend_self, attend_self, leave_self};
-
 static int make_wake(proc_loop *loop)
 {
     int err = sys_pipe(loop->wake);
@@ -431,7 +415,7 @@ static int make_wake(proc_loop *loop)
     if (err == 0) {
         err = sys_set_nonblocking(loop->wake[1]);
     }
-    loop->self = (loop_member){.kind = &self_kind, .loop = loop};
+    loop->self = (loop_member){.loop = loop};
     loop->woken = (loop_source){.member = &loop->self, .ready = take_wake};
     return err < 0 ? err : loop_watch(&loop->woken, loop->wake[0], POLLIN);
 }
@@ -474,7 +458,7 @@ void proc_loop_free(proc_loop *loop)
     while (loop->members != NULL) {
         loop_leave(loop->members);
     }
-    leave_self(&loop->self);
+    loop_unwatch(&loop->woken);
     close_descriptors(loop);
     if (!loop->inside) { /* else when the handlers have returned */
         destroy_loop(loop);

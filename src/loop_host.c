@@ -13,11 +13,6 @@
 #define NSIG 65
 #endif
 
-static void do_nothing(loop_member *m)
-{
-    (void)m;
-}
-
 /* ---- descriptors ---- */
 
 typedef struct loop_fd {
@@ -32,7 +27,7 @@ static void leave_fd(loop_member *m)
     loop_unwatch(&((loop_fd *)m)->source);
 }
 
-static const loop_kind fd_kind = {do_nothing, do_nothing, leave_fd};
+static const loop_kind fd_kind = {.leave = leave_fd};
 
 static void fd_ready(loop_source *s, short revents)
 {
@@ -181,7 +176,7 @@ static void ring_timer(loop_member *m)
     t->handler(t->ctx);
 }
 
-static const loop_kind timer_kind = {do_nothing, ring_timer, leave_timer};
+static const loop_kind timer_kind = {.ring = ring_timer, .leave = leave_timer};
 
 int proc_loop_add_timer(proc_loop *loop, int delay_ms, int repeat_ms, proc_timer_handler *handler, void *ctx)
 {
@@ -290,7 +285,7 @@ static void leave_signal(loop_member *m)
     }
 }
 
-static const loop_kind signal_kind = {do_nothing, do_nothing, leave_signal};
+static const loop_kind signal_kind = {.leave = leave_signal};
 
 static int catch_signal(proc_loop *loop, loop_signal *s)
 {
