@@ -538,10 +538,5 @@ int proc_loop_timeout(const proc_loop *loop)
     if (atomic_load(&loop->queue) != NULL || atomic_load(&loop->signalled) || poller_is_blind(&loop->poller)) {
         return 0;
     }
-    if (first == NULL) {
-        return PROC_FOREVER;
-    }
-    int64_t left = first->due - sys_now();
-    left = left <= 0 ? 0 : (left - 1) / SYS_MS + 1;
-    return left > INT_MAX ? INT_MAX : (int)left;
+    return sys_ms_until(first != NULL ? first->due : SYS_NEVER);
 }

@@ -26,9 +26,9 @@ typedef struct loop_source {
     struct loop_source *next, *prev;
 } loop_source;
 
-typedef struct loop_kind { /* attend and ring are NULL where nobody attends to it, and no alarm is set */
+typedef struct loop_kind {
     void (*attend)(loop_member *m); /* something about it has changed, perhaps from another thread */
-    void (*ring)(loop_member *m);   /* its alarm */
+    void (*ring)(loop_member *m);   /* its alarm; of one that sets none, and is not attended to, these two are NULL */
     void (*leave)(loop_member *m);  /* takes its sources back, and lets go of what it stands for */
 } loop_kind;
 

@@ -302,12 +302,5 @@ int proc_channel_timeout(const proc_channel *channel)
     int64_t deadline = channel_own_deadline(c);
     channel_unlock(c);
     sys_release_cancel(cancel);
-    if (here) {
-        return 0;
-    }
-    if (deadline == SYS_NEVER) {
-        return PROC_FOREVER;
-    }
-    int64_t left = (deadline - sys_now() + SYS_MS - 1) / SYS_MS;
-    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+    return here ? 0 : sys_ms_until(deadline);
 }

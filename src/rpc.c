@@ -143,8 +143,8 @@ void rpc_end(proc_channel *c)
 /* Less what the wait for room has taken; at least 1. */
 static uint32_t milliseconds_left(int64_t deadline)
 {
-    int64_t left = (deadline - sys_now() + SYS_MS - 1) / SYS_MS;
-    return left < 1 ? 1 : left > INT32_MAX ? INT32_MAX : (uint32_t)left;
+    int left = sys_ms_until(deadline);
+    return left < 1 ? 1 : (uint32_t)left;
 }
 
 /* Nobody will read it to its end. */

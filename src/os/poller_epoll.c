@@ -121,27 +121,13 @@ void poller_remove(poller *p, int fd)
     }
 }
 
-static int milliseconds_until(int64_t deadline)
-{
-    if (deadline == 0 || deadline == SYS_NEVER) {
-        return deadline == 0 ? 0 : -1;
-    }
-    int64_t left = deadline - sys_now();
-    left = left <= 0 ? 0 : (left - 1) / SYS_MS + 1;
-    return left > INT_MAX ? INT_MAX : (int)left;
-}
-
 int poller_wait(poller *p, poller_event *events, int room, int64_t deadline)
 {
     struct epoll_event found[MOST_EVENTS];
     int told = tell_ready(p, events, room / 2), most = room - told < MOST_EVENTS ? room - told : MOST_EVENTS, count;
-    for (;;) {
-        int ms = milliseconds_until(told > 0 ? 0 : deadline);
-        count = epoll_wait(p->fd, found, most, ms);
-        if (count > 0 || (count == 0 && ms != INT_MAX) || (count < 0 && errno != EINTR)) {
-            break;
-        }
-    }
+    do {
+        count = epoll_wait(p->fd, found, most, sys_ms_until(told > 0 ? 0 : deadline));
+    } while (count < 0 && errno == EINTR);
     if (count < 0) {
         return -errno;
     }

@@ -26,6 +26,15 @@ int64_t sys_deadline(int64_t now, int ms)
     return now + (int64_t)ms * SYS_MS;
 }
 
+int sys_ms_until(int64_t deadline)
+{
+    if (deadline == SYS_NEVER) {
+        return -1;
+    }
+    int64_t left = deadline == 0 ? 0 : deadline - sys_now();
+    return left <= 0 ? 0 : (int)((left - 1) / SYS_MS + 1);
+}
+
 int sys_raise_fd(int *fd)
 {
     if (*fd > 2) {
@@ -177,12 +186,7 @@ void sys_tell_status(int word, proc_status *status)
 static int wait_for_any(struct pollfd *fds, size_t count, int64_t deadline)
 {
     for (;;) {
-        int timeout = -1;
-        if (deadline != SYS_NEVER) {
-            int64_t left = deadline - sys_now();
-            int64_t ms = left <= 0 ? 0 : (left - 1) / SYS_MS + 1; /* rounded up: never early */
-            timeout = ms > INT_MAX ? INT_MAX : (int)ms;
-        }
+        int timeout = sys_ms_until(deadline);
         int ready = poll(fds, (nfds_t)count, timeout);
         if (ready > 0 || (ready == 0 && timeout == 0)) {
             return ready;

@@ -20,6 +20,9 @@
 
 hidden int64_t sys_now(void);                     /* CLOCK_MONOTONIC, in ns */
 hidden int64_t sys_deadline(int64_t now, int ms); /* now + ms; never, for a negative ms; saturates */
+/* Milliseconds from now on, for poll: 0 if it has passed, -1 for never; rounded up, so never early. Every deadline is made
+ * of a number of them that an int holds. */
+hidden int sys_ms_until(int64_t deadline);
 
 hidden int sys_open(const char *path, int flags, mode_t mode);
 hidden int sys_pipe(int ends[2]);
