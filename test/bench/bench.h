@@ -155,6 +155,9 @@ void bench_table_run(bench_table *table);
 /* How many rows could not be measured, but for a library that is missing. */
 extern int bench_failures;
 
+/* When the first table began: once the time for all of them is up, each row has one sample only. */
+extern int64_t bench_began;
+
 void bench_cases_run(bench_table *table);
 void bench_set_writer(size_t size);
 
