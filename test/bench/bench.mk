@@ -4,6 +4,7 @@
 .PHONY: bench bench-programs bench-publish
 
 BENCH := $(BUILD)/bench
+BENCH_COMMIT = $$(git describe --always --dirty 2>/dev/null || echo unknown)
 BENCH_FLAGS = -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wshadow -Iinclude $(CPPFLAGS) $(CFLAGS)
 BENCH_PEERS := $(patsubst test/bench/%.c,$(BENCH)/%.so,$(sort $(wildcard test/bench/peer_*.c)))
 BENCH_OBJECTS := $(addprefix $(BENCH)/,bench.o cases.o process.o table.o topics.o)
@@ -43,9 +44,10 @@ bench-programs: $(BENCH)/bench $(BENCH_PEERS) $(BENCH)/tiny $(BENCH)/idle $(BENC
 bench: bench-programs
 	@$(BENCH)/bench > $(BENCH)/results.txt & pid=$$!; trap "kill $$pid" INT TERM; \
 		tail -n +1 -f --pid=$$pid $(BENCH)/results.txt; wait $$pid; status=$$?; \
-		sh test/bench/draw.sh $(BENCH)/results.tsv build/bench && exit $$status
+		sh test/bench/draw.sh $(BENCH)/results.tsv build/bench \
+			"$$(head -n 1 $(BENCH)/results.txt); libproc $(BENCH_COMMIT)" && exit $$status
 
 bench-publish: bench
-	@sh test/bench/publish.sh $(BENCH)/results.txt build/bench
+	@sh test/bench/publish.sh $(BENCH)/results.txt build/bench $(BENCH_COMMIT)
 
 -include $(BENCH_OBJECTS:.o=.d)

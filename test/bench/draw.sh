@@ -1,8 +1,9 @@
-# draw.sh RESULTS.tsv DIRECTORY: a picture for each topic whose figures are there, as DIRECTORY/TOPIC.svg.
+# draw.sh RESULTS.tsv DIRECTORY CAPTION: a picture for each topic whose figures are there, as DIRECTORY/TOPIC.svg.
 set -eu
 
 results=$1
 directory=$2
+caption=$3
 if ! command -v gnuplot >/dev/null 2>&1; then
     echo "No pictures: install gnuplot-nox"
     exit 0
@@ -46,7 +47,7 @@ draw() {
 $lines
 END
     gnuplot <<END
-set terminal svg size 760,440 font 'sans-serif,14' background 'white'
+set terminal svg size 760,460 font 'sans-serif,14' background 'white'
 set output '$directory/$1.svg'
 set title "$2" font ',16'
 set xlabel "$3"
@@ -54,6 +55,8 @@ set ylabel "$4"
 set logscale xy
 set grid lc rgb '#dddddd' lw 1
 set border 3
+set bmargin 5
+set label "$caption" at screen 0.01,0.03 font ',10' tc rgb '#777777' noenhanced
 set tics nomirror
 set key outside right $5 Left reverse samplen 2
 set yrange [*:*]
