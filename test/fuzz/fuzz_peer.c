@@ -344,6 +344,7 @@ static void begin(input *in)
     o.honest = true;
     o.window = 64 * 1024;
     o.max_fds = more & 7;
+    o.max_size = 64 * 1024;
     o.host_takes = h.max_fds = options.max_fds = (shape & 3) == 0   ? 0
                                                  : (shape & 3) == 1 ? MOST_CHANNEL_FDS
                                                                     : shape >> 4;

@@ -40,6 +40,7 @@ typedef struct other { /* the other end */
     uint32_t next_id, open[MOST_REQUESTS];
     size_t open_count;
     uint32_t window, max_requests;
+    uint32_t max_size;
     uint8_t max_fds;
     size_t host_max_size, host_takes; /* bytes and descriptors, with one message */
     /* what it has read */
@@ -116,7 +117,7 @@ static void take_frame_of_host(const frame *f)
 
 static void parse_host(void)
 {
-    const frame_limits limits = {.max_size = 64 * 1024, .max_fds = o.max_fds};
+    const frame_limits limits = {.max_size = o.max_size, .max_fds = o.max_fds};
     size_t at = 0;
     frame f;
 
@@ -269,6 +270,8 @@ static void put_hello(input *in)
     if (take8(in) > 250) {
         payload[take8(in) % f.size] ^= take8(in);
         o.honest = false;
+        o.max_size = UINT32_MAX; /* whatever it says now */
+        o.max_fds = UINT8_MAX;
     }
     put_frame(f, payload, NULL);
     o.said_hello = true;
