@@ -106,6 +106,43 @@ static void a_parent_without_environment_gives_its_child_none(void **state)
     in_copy(start_without_environment, (void *)KID("env"));
 }
 
+static void search_without_environment(void *arg)
+{
+    (void)arg;
+    environ = NULL;
+    outcome result = run_child(ARGV("sh", "-c", "exit 3"), NULL);
+
+    assert_ended(result, 3);
+}
+
+static void a_parent_without_environment_finds_programs_in_the_usual_places(void **state)
+{
+    (void)state;
+
+    in_copy(search_without_environment, NULL);
+}
+
+/* The longer ones first: each shorter one is the beginning of names that are there already. */
+static void names_that_begin_like_others_are_told_apart(void **state)
+{
+    (void)state;
+    enum { NAMES = 120 };
+    const char *env[NAMES + 1] = {NULL};
+    char letters[NAMES + 1];
+
+    memset(letters, 'A', NAMES);
+    for (int i = 0; i < NAMES; i++) {
+        env[i] = text("%.*s=%d", NAMES - i, letters, i);
+    }
+    outcome result = run_child(KID("env"), OPTIONS(.env = env, .env_changes = ARGV("AA", "AAA=x")));
+
+    assert_ended(result, 0);
+    for (int i = 0; i < NAMES; i++) {
+        assert_int_equal(has_line(result.out, env[i]), i != NAMES - 2 && i != NAMES - 3);
+    }
+    assert_true(has_line(result.out, "AAA=x"));
+}
+
 static void a_large_environment_arrives_whole(void **state)
 {
     (void)state;
@@ -225,6 +262,8 @@ static const struct CMUnitTest tests[] = {
     TEST(env_reaches_a_shell),
     TEST(entries_without_a_name_or_a_value_are_refused_by_place),
     TEST(a_parent_without_environment_gives_its_child_none),
+    TEST(a_parent_without_environment_finds_programs_in_the_usual_places),
+    TEST(names_that_begin_like_others_are_told_apart),
     TEST(a_large_environment_arrives_whole),
     TEST(merging_keeps_the_order_of_first_appearance),
     TEST(an_odd_entry_of_the_parents_environment_is_no_error),
