@@ -316,6 +316,32 @@ static void a_run_without_a_place_for_its_result_says_so(void **state)
     assert_int_equal(proc_spawn(NULL, ARGV("true"), NULL), -EINVAL);
 }
 
+static void this_program_again_is_another_one_where_the_options_name_it(void **state)
+{
+    (void)state;
+    proc_error error;
+    proc_status status;
+    proc_child *child = (proc_child *)&error;
+
+    if (POSIX_BUILD) { /* which cannot tell how it was started */
+        assert_int_equal(proc_fork(&child, NULL, OPTIONS(.error = &error)), -ENOTSUP);
+        assert_null(child);
+        assert_int_equal(error.step, PROC_STEP_OPTIONS);
+        assert_string_equal(error.subject, "argv");
+        assert_int_equal(proc_fork(&child, NULL, NULL), -ENOTSUP);
+        assert_int_equal(proc_fork(&child, NULL, OPTIONS(.cwd = "/")), -ENOTSUP);
+        assert_true(proc_fork(NULL, NULL, NULL) < 0);
+        return;
+    }
+    assert_int_equal(proc_fork(NULL, NULL, NULL), -EINVAL);
+    assert_int_equal(proc_fork(&child, NULL, OPTIONS(.file = "/nonexistent/program", .error = &error)), -ENOENT);
+    assert_string_equal(error.subject, "/nonexistent/program");
+    assert_int_equal(proc_fork(&child, NULL, OPTIONS(.file = "true")), 0);
+    assert_int_equal(proc_child_wait(child, IN_TIME, &status), 0);
+    assert_true(proc_status_ok(&status));
+    proc_child_free(child);
+}
+
 /* Half a gigabyte that takes no memory: the same pages again and again. */
 static void a_word_whose_quoted_length_no_int_can_tell_is_refused(void **state)
 {
@@ -364,6 +390,7 @@ static const struct CMUnitTest tests[] = {
     TEST(the_id_of_a_timer_that_is_gone_is_nobodys),
     TEST(options_of_a_start_have_bounds),
     TEST(a_run_without_a_place_for_its_result_says_so),
+    TEST(this_program_again_is_another_one_where_the_options_name_it),
     TEST(a_word_whose_quoted_length_no_int_can_tell_is_refused),
     TEST(a_status_that_is_none_has_a_text),
 };

@@ -328,6 +328,47 @@ static void thousands_of_children_live_and_end_in_one_loop(void **state)
     setrlimit(RLIMIT_NOFILE, &before);
 }
 
+/* A set-user-ID program of another user, which no signal of ours reaches: a loop that is freed does not wait for it. */
+static void free_a_loop_whose_command_is_out_of_reach(void *program)
+{
+    int ends[2], ready[2];
+    told t = {.calls = 0};
+    proc_loop *loop = make_loop();
+
+    make_pipe(ends);
+    make_pipe(ready);
+    const proc_fd_map maps[] = {{.child = 5, .parent = ends[0]}, {.child = 6, .parent = ready[1]}};
+    assert_int_equal(setgid(65534), 0);
+    assert_int_equal(setuid(65534), 0);
+    assert_int_equal(proc_loop_execfile(loop, ARGV(program, "regain", "ready", "6", "readbyte", "5"),
+                                        OPTIONS(.fds = maps, .fd_count = 2), keep_result, &t),
+                     0);
+    await_byte(ready[0]);
+    proc_loop_free(loop);
+
+    assert_int_equal(t.calls, 1);
+    assert_int_equal(t.err, -ECANCELED);
+    assert_int_equal(t.status.state, PROC_RUNNING);
+    drop_told(&t);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), 0); /* it runs on, and is ours to wait for */
+    close(ends[0]);
+    close(ends[1]);
+    assert_true(waitpid(-1, NULL, 0) > 0);
+}
+
+static void a_command_that_may_not_be_killed_holds_no_loop_up(void **state)
+{
+    (void)state;
+    if (!is_root()) {
+        SKIP("only root can make a set-user-ID program of another user");
+    }
+    const char *program = test_path("privileged");
+
+    copy_file(kid_path(), program, 0755);
+    assert_int_equal(chmod(program, 04755), 0);
+    in_copy(free_a_loop_whose_command_is_out_of_reach, (void *)(uintptr_t)program);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_command_gives_what_proc_exec_gives),
     TEST(a_start_that_fails_is_told_at_once_and_no_handler_called),
@@ -337,6 +378,7 @@ static const struct CMUnitTest tests[] = {
     TEST(freeing_the_loop_kills_what_runs_and_says_so),
     TEST(a_thousand_short_children_run_64_at_a_time),
     TEST(thousands_of_children_live_and_end_in_one_loop),
+    TEST(a_command_that_may_not_be_killed_holds_no_loop_up),
 };
 
 HARNESS_MAIN(tests)
