@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# Builds library and tests so that they count what they take, runs test/unit in every way in which test/run does, and merges
-# what was counted into build/coverage/all.json. Says which tests failed; status 1 if any did, 77 if it cannot be done here.
+# Builds library and tests so that they count what they take, runs test/unit in every way in which test/run does and the
+# cases of test/fault, and merges what was counted into build/coverage/all.json. Says which tests failed; status 1 if any
+# did, 77 if it cannot be done here.
 set -eu
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
@@ -21,7 +22,7 @@ export GCOV_ERROR_FILE=/dev/null # a program may end with no right, or no descri
 # measure POSIX_ONLY BUILD [VARIABLE=VALUE...]
 measure() (
     export POSIX_ONLY="$1" BUILD="$folder/$2"
-    log=$folder/log.$*
+    log=$folder/log.$(echo "$2 ${3:-}" | tr -d " ")
     shift 2
     env "$@" test/run unit >"$log" 2>&1 || {
         grep -v ' passed$' "$log"
@@ -29,14 +30,22 @@ measure() (
     }
 )
 
+# fail_calls BUILD
+fail_calls() {
+    $folder/"$1"/fault/fault -s 1 -f 1 >"$folder/log.fault.$1" 2>&1 || {
+        tail -n 50 "$folder/log.fault.$1"
+        touch "$folder/failed"
+    }
+}
+
 mkdir -p $folder
 rm -f $folder/failed $folder/*.json $folder/log.*
 find $folder -name '*.gcda' -delete
-$MAKE -s -j2 POSIX_ONLY= BUILD=$folder/native tests
-$MAKE -s -j2 POSIX_ONLY=1 BUILD=$folder/posix tests
+$MAKE -s -j2 POSIX_ONLY= BUILD=$folder/native tests fault
+$MAKE -s -j2 POSIX_ONLY=1 BUILD=$folder/posix tests fault
 
-(measure '' native && measure '' native PROC_TEST_LAUNCHER=fork) &
-(measure 1 posix && measure '' native PROC_TEST_EXITWATCH=thread) &
+(measure '' native && measure '' native PROC_TEST_LAUNCHER=fork && fail_calls native) &
+(measure 1 posix && measure '' native PROC_TEST_EXITWATCH=thread && fail_calls posix) &
 wait
 
 for build in native posix; do
