@@ -20,6 +20,16 @@ $(BUILD)/fault/child: test/fault/child.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(KID_FLAGS) $(ERRORS) -static -o $@ $< 2>/dev/null || $(CC) $(KID_FLAGS) $(ERRORS) -o $@ $<
 
+# A build with a fault put in: a copy of the source REPLACES, changed, is $(BUILD)/mutant/NAME.c. See test/fault/mutants.
+$(BUILD)/mutant/%: $(BUILD)/mutant/%.c $(FAULT_OBJECTS) $(OBJECTS) $(BUILD)/fault/child
+	$(CC) $(LIB_FLAGS) -w -c -o $@.o $<
+	$(CC) $(filter -m%,$(CFLAGS)) -r -nostdlib -Wl,--force-group-allocation -o $@.lib.o $@.o \
+		$(filter-out $(REPLACES:src/%.c=$(BUILD)/obj/%.o),$(OBJECTS))
+	nm -u $@.lib.o | awk -f $(FAULT_LISTS) - > $@.names
+	$(OBJCOPY) --redefine-syms=$@.names $@.lib.o
+	$(CC) $(CFLAGS) -pthread -o $@ $(FAULT_OBJECTS) $@.lib.o $(LDFLAGS)
+	cp $(BUILD)/fault/child $(@D)
+
 .PHONY: fault
 fault: $(BUILD)/fault/fault $(BUILD)/fault/child
 

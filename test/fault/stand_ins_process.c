@@ -1,7 +1,7 @@
 /*
  * The other half of stand_ins.c: processes, rights, terminals, threads.
  */
-#include "shim.h"
+#include "scenario.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,8 +106,21 @@ static bool signal_fails(enum call call)
     return fails;
 }
 
+/* A child that is not reaped yet, which its group is named after, or itself: the library has nobody else to signal. */
+static bool may_be_signalled(pid_t pid)
+{
+    siginfo_t info;
+    pid_t leader = pid < 0 ? -pid : pid;
+    return leader > 1 && (pid == getpid() || waitid(P_PID, (id_t)leader, &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+}
+
 int fault_kill(pid_t pid, int signal)
 {
+    if (!may_be_signalled(pid)) {
+        (void)complain("it signals a stranger: kill(%d, %d)", (int)pid, signal);
+        errno = ESRCH;
+        return -1;
+    }
     return signal_fails(pid < 0 ? CALL_kill_group : CALL_kill) ? -1 : kill(pid, signal);
 }
 

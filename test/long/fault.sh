@@ -13,6 +13,21 @@ if [ "${FULL:-0}" != 0 ]; then fraction=1; fi
 $make BUILD=build/native fault
 $make POSIX_ONLY=1 BUILD=build/posix fault
 
+# What cannot fail is worth nothing: each fault of test/fault/mutants has to be found.
+find_mutant() { # NAME FILE SCENARIO SED-SCRIPT
+    mutant=build/native/mutant/$1
+    mkdir -p build/native/mutant
+    sed "$4" "$2" >"$mutant.c"
+    if cmp -s "$2" "$mutant.c"; then fail "test/fault/mutants: $1 no longer fits $2"; fi
+    $make BUILD=build/native REPLACES="$2" "$mutant" || fail "test/fault/mutants: $1 does not compile"
+    if "$mutant" -x -p 5 "$3" >"$work/mutant"; then fail "A fault that was put in was not found: $1"; fi
+    grep FAILED "$work/mutant" | sed "s/^FAILED/mutant $1:/"
+}
+grep -v '^#' test/fault/mutants >"$work/mutants"
+while read -r name file scenario script; do
+    find_mutant "$name" "$file" "$scenario" "$script"
+done <"$work/mutants"
+
 # run BUILD: beside the other one.
 run() { nice "build/$1/fault/fault" -s "$seed" -f "$fraction" >"$work/$1" 2>&1 || echo failed >"$work/$1.failed"; }
 
