@@ -116,6 +116,7 @@ static void limits_hold_for_the_child(void **state)
          .hard = parents.rlim_max == RLIM_INFINITY ? PROC_NO_LIMIT : parents.rlim_max},
     };
     const char *fsize = text("%d", RLIMIT_FSIZE);
+    long long most = parents.rlim_max == RLIM_INFINITY ? -1 : (long long)parents.rlim_max;
     outcome result = run_child(KID("limit", text("%d", RLIMIT_CORE), "limit", text("%d", RLIMIT_CPU), "limit", fsize),
                                OPTIONS(.limits = limits, .limit_count = COUNT(limits)));
     struct rlimit after;
@@ -124,7 +125,7 @@ static void limits_hold_for_the_child(void **state)
     assert_ended(result, 0);
     assert_true(has_line(result.out, text("limit %d 0 0", RLIMIT_CORE)));
     assert_true(has_line(result.out, text("limit %d 100 200", RLIMIT_CPU)));
-    assert_true(has_line(result.out, text("limit %s 4096 %lld", fsize, (long long)parents.rlim_max)));
+    assert_true(has_line(result.out, text("limit %s 4096 %lld", fsize, most)));
     assert_int_equal(after.rlim_cur, parents.rlim_cur);
 }
 

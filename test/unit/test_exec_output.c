@@ -79,7 +79,7 @@ static void a_flood_is_stopped_on_either_stream(void **state)
     for (int stream = 1; stream <= 2; stream++) {
         proc_result result;
 
-        assert_int_equal(run_writer(&result, stream, (size_t)1 << 50, PROC_OVERFLOW_KILL, 10000), -ENOBUFS);
+        assert_int_equal(run_writer(&result, stream, SIZE_MAX / 2, PROC_OVERFLOW_KILL, 10000), -ENOBUFS);
         assert_stream(&result, stream, 0, 10000, true);
         assert_killed(result.status, SIGTERM);
     }

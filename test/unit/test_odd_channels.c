@@ -183,7 +183,7 @@ static void talk_in_a_storm(void *arg)
     proc_child_free(child);
     proc_loop_free(loop);
     assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
-    assert_true(atomic_load(&interruptions) > 100);
+    assert_true(atomic_load(&interruptions) > 10); /* on a busy machine many of a thousand a second are one */
 }
 
 static void interrupted_channels_and_loops_go_on(void **state)
@@ -339,7 +339,7 @@ static void send_strangers_again_and_again(int rounds)
     size_t open_before = count_open();
     unsigned char bytes[64];
     const frame f = {.kind = FRAME_MESSAGE, .type = 3};
-    int fds[253]; /* as many as one system call takes */
+    int fds[252]; /* as many as one call takes: 253 in the kernel, and musl passes on 1024 bytes of control data */
 
     for (int i = 0; i < rounds; i++) {
         raw r;

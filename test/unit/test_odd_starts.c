@@ -235,6 +235,9 @@ static void start_with_a_full_table(void *arg)
         {.call = SYS_pipe, .err = ENFILE},
 #endif
         {.call = SYS_socketpair, .err = ENFILE},
+#ifdef SYS_socketcall
+        {.call = SYS_socketcall, .err = ENFILE}, /* 32 bits of old */
+#endif
     };
     proc_child *child = (proc_child *)&child;
     proc_channel *ends[2];

@@ -14,6 +14,30 @@
 
 #include "filter.h"
 
+/* Where ids had 16 bits once, the calls that change them are others. */
+#ifdef SYS_setresuid32
+enum {
+    CALL_SETGROUPS = SYS_setgroups32,
+    CALL_SETREGID = SYS_setregid32,
+    CALL_SETRESGID = SYS_setresgid32,
+    CALL_SETREUID = SYS_setreuid32,
+    CALL_SETRESUID = SYS_setresuid32
+};
+#else
+enum {
+    CALL_SETGROUPS = SYS_setgroups,
+    CALL_SETREGID = SYS_setregid,
+    CALL_SETRESGID = SYS_setresgid,
+    CALL_SETREUID = SYS_setreuid,
+    CALL_SETRESUID = SYS_setresuid
+};
+#endif
+#ifdef SYS_fork
+enum { CALL_FORK = SYS_fork }; /* musl's fork */
+#else
+enum { CALL_FORK = SYS_clone };
+#endif
+
 /* ---- bad options ---- */
 
 typedef struct bad_options {
@@ -175,7 +199,7 @@ static void bad_options_are_found_before_anything_is_done(void **state)
 
 /* A copy of this process in which some calls are refused, and what a start is to say there. */
 typedef struct forced {
-    refusal refusals[2];
+    refusal refusals[3]; /* up to the first without a call */
     proc_options options;
     int code;
     proc_step step;
@@ -188,8 +212,12 @@ static void start_refused(void *arg)
     const forced *one = arg;
     picture *before = picture_take();
     const char *const *argv = one->argv == NULL ? KID("out", "ran") : one->argv;
+    size_t count = 1;
 
-    filter_install(one->refusals, one->refusals[1].call == 0 ? 1 : 2);
+    while (count < COUNT(one->refusals) && one->refusals[count].call != 0) {
+        count++;
+    }
+    filter_install(one->refusals, count);
     for (int round = 0; round < 2; round++) { /* what was learned the first time changes nothing */
         outcome result = run_child(argv, &one->options);
 
@@ -280,17 +308,17 @@ static void steps_of_rights_say_where_they_failed(void **state)
          .code = -EPERM,
          .step = PROC_STEP_NICE,
          .subject = "nice"},
-        {.refusals = {{.call = SYS_setgroups, .err = EPERM}},
+        {.refusals = {{.call = CALL_SETGROUPS, .err = EPERM}},
          .options = {.user = &user},
          .code = -EPERM,
          .step = PROC_STEP_GROUPS,
          .subject = "user"},
-        {.refusals = {{.call = SYS_setregid, .err = EAGAIN}, {.call = SYS_setresgid, .err = EAGAIN}},
+        {.refusals = {{.call = CALL_SETREGID, .err = EAGAIN}, {.call = CALL_SETRESGID, .err = EAGAIN}},
          .options = {.user = &user},
          .code = -EAGAIN,
          .step = PROC_STEP_GID,
          .subject = "user"},
-        {.refusals = {{.call = SYS_setreuid, .err = EAGAIN}, {.call = SYS_setresuid, .err = EAGAIN}},
+        {.refusals = {{.call = CALL_SETREUID, .err = EAGAIN}, {.call = CALL_SETRESUID, .err = EAGAIN}},
          .options = {.user = &user},
          .code = -EAGAIN,
          .step = PROC_STEP_UID,
@@ -314,12 +342,12 @@ static void an_id_that_did_not_take_is_found_out(void **state)
     const proc_user user = {.uid = 65534, .gid = 65534};
     const forced cases[] = {
         /* "success", and nothing happened */
-        {.refusals = {{.call = SYS_setregid, .err = 0}, {.call = SYS_setresgid, .err = 0}},
+        {.refusals = {{.call = CALL_SETREGID, .err = 0}, {.call = CALL_SETRESGID, .err = 0}},
          .options = {.user = &user},
          .code = -EPERM,
          .step = PROC_STEP_GID,
          .subject = "user"},
-        {.refusals = {{.call = SYS_setreuid, .err = 0}, {.call = SYS_setresuid, .err = 0}},
+        {.refusals = {{.call = CALL_SETREUID, .err = 0}, {.call = CALL_SETRESUID, .err = 0}},
          .options = {.user = &user},
          .code = -EPERM,
          .step = PROC_STEP_UID,
@@ -351,12 +379,16 @@ static void a_fork_that_the_system_refuses_is_the_step_of_the_launch(void **stat
 {
     (void)state;
     const forced cases[] = {
-        {.refusals = {{.call = SYS_clone, .err = EAGAIN}, {.call = SYS_clone3, .err = EAGAIN}},
+        {.refusals = {{.call = SYS_clone, .err = EAGAIN},
+                      {.call = SYS_clone3, .err = EAGAIN},
+                      {.call = CALL_FORK, .err = EAGAIN}},
          .options = {.in.kind = PROC_PIPE},
          .code = -EAGAIN,
          .step = PROC_STEP_LAUNCH,
          .subject = kid_path()},
-        {.refusals = {{.call = SYS_clone, .err = ENOMEM}, {.call = SYS_clone3, .err = ENOMEM}},
+        {.refusals = {{.call = SYS_clone, .err = ENOMEM},
+                      {.call = SYS_clone3, .err = ENOMEM},
+                      {.call = CALL_FORK, .err = ENOMEM}},
          .options = {.in.kind = PROC_PTY},
          .code = -ENOMEM,
          .step = PROC_STEP_LAUNCH,
