@@ -488,6 +488,19 @@ void channel_parse(proc_channel *c, bool one)
     }
 }
 
+bool channel_take_plain(proc_channel *c)
+{
+    inbox_frame *f = &c->current;
+    if (c->error < 0 || !c->hello_came || c->peer_shut || !inbox_has_plain(&c->in, &c->limits, &f->header) ||
+        f->header.ack != c->out.acked || take_gated(c, &f->header) != NULL) {
+        return false;
+    }
+    inbox_hand_out(&c->in, f, FRAME_HEADER_SIZE, FRAME_HEADER_SIZE + frame_padded(f->header.size));
+    channel_consume(c, &f->header);
+    c->part_by = SYS_NEVER;
+    return true;
+}
+
 /* ---- what is kept for recv ---- */
 
 static bool grow_kept(proc_channel *c)

@@ -150,6 +150,9 @@ static inline void channel_drop_frame(proc_channel *c, inbox_frame *f)
     inbox_return(&c->in, f->slab);
     f->slab = NULL;
 }
+/* The next message, where it is here whole, brings nothing but itself and nothing is kept: what channel_parse would make of
+ * it, in fewer steps. False: it is for channel_parse. */
+hidden bool channel_take_plain(proc_channel *c);
 hidden void channel_keep(proc_channel *c, inbox_frame *f);
 hidden void channel_take_kept(proc_channel *c, inbox_frame *f);
 hidden void channel_stop_keeping(proc_channel *c); /* nobody will receive any more */

@@ -91,9 +91,8 @@ const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE],
         .timeout_ms = frame_get32(bytes + 16),
         .ack = frame_get32(bytes + 20),
     };
-    static const uint32_t plain = (uint32_t)FRAME_MESSAGE | (uint32_t)FRAME_MAGIC << 24;
-    if (frame_get32(bytes + 4) == plain && (f->id | f->timeout_ms) == 0 && f->size <= limits->max_size) {
-        return NULL; /* what most of them are */
+    if (frame_is_plain(bytes, limits)) {
+        return NULL;
     }
     if (bytes[7] != FRAME_MAGIC) {
         return "no frame where one should begin";

@@ -104,6 +104,13 @@ static inline void frame_encode(const frame *f, unsigned char bytes[FRAME_HEADER
     frame_put32(bytes + FRAME_ACK_OFFSET, f->ack);
 }
 
+/* Most frames are a message with nothing but itself: known by one word, and three that are 0 or small. */
+static inline bool frame_is_plain(const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits)
+{
+    return frame_get32(bytes + 4) == ((uint32_t)FRAME_MESSAGE | (uint32_t)FRAME_MAGIC << 24) &&
+           (frame_get32(bytes + 8) | frame_get32(bytes + 16)) == 0 && frame_get32(bytes) <= limits->max_size;
+}
+
 /* Of a header that this end has encoded: size, kind, flags, fd_count and id, without a check. */
 static inline void frame_read_own(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE])
 {

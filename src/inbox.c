@@ -10,7 +10,6 @@
 #include <string.h>
 
 enum {
-    SLAB_SIZE = 256 * 1024,
     LEAST_SLAB_ROOM = 16 * 1024,
     TIGHT_SIZE = 64 * 1024,
     MOST_HELD = 4 /* times its own size, by a frame that stays */
@@ -58,7 +57,7 @@ void inbox_settle(inbox *in, slab *s)
     if (s == NULL || s == in->slab || s == in->tight || s->lent > 0) {
         return;
     }
-    if (in->spare == NULL && s->capacity == SLAB_SIZE && is_ours_alone(s)) {
+    if (in->spare == NULL && s->capacity == INBOX_SLAB_SIZE && is_ours_alone(s)) {
         in->spare = s;
     } else {
         slab_release(s);
@@ -84,7 +83,7 @@ static size_t wanted_capacity(const inbox *in)
 {
     size_t have = in->end - in->start;
     size_t doubled = 2 * have;
-    return doubled + LEAST_SLAB_ROOM > SLAB_SIZE ? doubled + LEAST_SLAB_ROOM : SLAB_SIZE;
+    return doubled + LEAST_SLAB_ROOM > INBOX_SLAB_SIZE ? doubled + LEAST_SLAB_ROOM : INBOX_SLAB_SIZE;
 }
 
 static int make_room_in_tight(inbox *in, size_t size)
@@ -146,12 +145,12 @@ static int grow_slab(inbox *in, size_t capacity, unsigned char **at, size_t *roo
 
 int inbox_space(inbox *in, unsigned char **at, size_t *room)
 {
-    if (in->slab != NULL && in->start == in->end && is_ours_alone(in->slab) && in->slab->capacity == SLAB_SIZE) {
+    if (in->slab != NULL && in->start == in->end && is_ours_alone(in->slab) && in->slab->capacity == INBOX_SLAB_SIZE) {
         in->start = in->end = 0;
     }
     if (in->slab == NULL || in->slab->capacity - in->end < LEAST_SLAB_ROOM) {
         size_t have = in->end - in->start, capacity = wanted_capacity(in);
-        if (capacity > SLAB_SIZE && in->slab != NULL && is_ours_alone(in->slab)) {
+        if (capacity > INBOX_SLAB_SIZE && in->slab != NULL && is_ours_alone(in->slab)) {
             return grow_slab(in, capacity, at, room);
         }
         slab *next = new_slab(in, capacity);
@@ -290,11 +289,8 @@ int inbox_next(inbox *in, const frame_limits *limits, inbox_frame *f, const char
     if (err < 0) {
         return err;
     }
-    in->start += size;
-    f->payload = bytes + payload;
-    f->slab = in->slab;
-    f->slab->lent++;
-    if (f->slab->capacity > SLAB_SIZE) {
+    inbox_hand_out(in, f, payload, size);
+    if (f->slab->capacity > INBOX_SLAB_SIZE) {
         inbox_tighten(in, f); /* it is what a large frame has left */
     }
     return 1;

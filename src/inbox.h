@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-enum { INBOX_MAX_FDS = 253 }; /* SCM_MAX_FD of Linux */
+enum { INBOX_SLAB_SIZE = 256 * 1024, INBOX_MAX_FDS = 253 }; /* SCM_MAX_FD of Linux */
 
 /* What a message's owner is; the first member of each. */
 typedef enum owner_kind {
@@ -72,6 +72,35 @@ static inline bool inbox_has_part(const inbox *in) /* a frame has begun to arriv
 static inline bool inbox_has_any(const inbox *in) /* bytes, or descriptors */
 {
     return inbox_has_part(in) || in->first_batch != NULL;
+}
+
+/* The next frame is a plain message, and here whole: its header. */
+static inline bool inbox_has_plain(const inbox *in, const frame_limits *limits, frame *header)
+{
+    const size_t have = in->end - in->start;
+    if (have < FRAME_HEADER_SIZE || in->slab->capacity > INBOX_SLAB_SIZE) {
+        return false;
+    }
+    const unsigned char *bytes = in->slab->data + in->start;
+    header->size = frame_get32(bytes);
+    if (!frame_is_plain(bytes, limits) || have - FRAME_HEADER_SIZE < frame_padded(header->size)) {
+        return false;
+    }
+    *header = (frame){
+        .size = header->size,
+        .kind = FRAME_MESSAGE,
+        .type = frame_get32(bytes + 12),
+        .ack = frame_get32(bytes + FRAME_ACK_OFFSET),
+    };
+    return true;
+}
+/* The frame that begins the bytes that are here, whose header is f's. */
+static inline void inbox_hand_out(inbox *in, inbox_frame *f, size_t payload, size_t size)
+{
+    f->payload = in->slab->data + in->start + payload;
+    f->slab = in->slab;
+    f->slab->lent++;
+    in->start += size;
 }
 
 hidden void inbox_settle(inbox *in, slab *s); /* no frame is left in it */

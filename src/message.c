@@ -349,6 +349,10 @@ void message_fill(proc_message *message, const inbox_frame *f, uint32_t time_lef
 int message_take(proc_channel *c, proc_message *message)
 {
     channel_drop_frame(c, &c->current);
+    if (c->kept_count == 0 && channel_take_plain(c)) {
+        message_fill(message, &c->current, 0);
+        return 0;
+    }
     c->wants_next = c->kept_count == 0;
     channel_parse(c, true);
     if (c->current.slab == NULL && c->kept_count > 0) {
