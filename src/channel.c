@@ -244,11 +244,10 @@ void channel_consume(proc_channel *c, const frame *f)
     }
 }
 
-/* While somebody waits for something else, what is kept does not count, up to the backlog. */
+/* While somebody waits for something else, what is kept does not count: it is less than the backlog. */
 void channel_grant_ahead(proc_channel *c)
 {
-    uint32_t kept = c->received - c->consumed;
-    grant(c, c->consumed + (kept < c->backlog ? kept : (uint32_t)c->backlog));
+    grant(c, c->received);
 }
 
 static bool is_stuck(const proc_channel *c)
@@ -391,7 +390,7 @@ static const char *take_hello(proc_channel *c, const inbox_frame *f)
 static const char *take_gated(proc_channel *c, const frame *f)
 {
     uint32_t size = (uint32_t)(FRAME_HEADER_SIZE + frame_padded(f->size)), outstanding = c->received - c->granted;
-    if (outstanding != 0 && (int32_t)outstanding > 0 && outstanding + size > CHANNEL_WINDOW) {
+    if (outstanding != 0 && outstanding + size > CHANNEL_WINDOW) { /* one alone may be larger */
         return "more than the window allows";
     }
     c->received += size;

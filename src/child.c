@@ -278,7 +278,7 @@ static bool signals_go_by_descriptor(const proc_child *c)
 {
     static atomic_bool they_do;
     if (!atomic_load_explicit(&they_do, memory_order_relaxed)) {
-        bool now = c->watch.pidfd >= 0 && sys_kill(0, c->watch.pidfd, 0) == 0;
+        bool now = sys_kill(0, c->watch.pidfd, 0) == 0;
         atomic_store_explicit(&they_do, now, memory_order_relaxed);
         return now;
     }
