@@ -12,7 +12,8 @@
 enum {
     FIRST_QUEUE = 4096,
     KEPT_QUEUE = 2 * 1024 * 1024,            /* a queue that was larger gives its memory back when it is empty */
-    MOST_AT_ONCE = 64 * 1024,                /* what is looked at for one call: most sockets take no more */
+    MOST_AT_ONCE = 512 * 1024,               /* what is looked at for one call: most sockets take no more */
+    MOST_FRAMES = 750,                       /* ... and not many at a time */
     LEAST_AT_ONCE = 4 * 1024,                /* ... for one that is most likely in vain */
     MOST_WITH_FDS = 4096 + FRAME_HEADER_SIZE /* some systems refuse descriptors with more */
 };
@@ -208,7 +209,7 @@ static size_t run_of(const outbox *o, const outbox_queue *q, size_t at, uint32_t
 {
     uint32_t sent = o->sent;
     size_t run = 0;
-    while (at + run < q->end && size_so_far + run < o->most && batch->fd_count == 0) {
+    while (at + run < q->end && size_so_far + run < o->most && batch->frames < MOST_FRAMES && batch->fd_count == 0) {
         unsigned char *header = q->data + at + run;
         frame f;
         frame_read_own(&f, header);
@@ -231,6 +232,7 @@ static size_t run_of(const outbox *o, const outbox_queue *q, size_t at, uint32_t
         sent += frame_is_gated(&f) ? (uint32_t)size : 0;
         batch->weight += carries(&f) ? outbox_weight(f.size) : 0;
         batch->replies += is_last_reply(&f);
+        batch->frames++;
     }
     batch->gated += sent - o->sent;
     return run;

@@ -43,7 +43,7 @@ typedef struct outbox_batch {
     size_t fd_count;
     size_t size, taken[OUTBOX_QUEUES]; /* of all pieces, and from each queue */
     /* what the frames that it begins come to */
-    size_t weight, replies;
+    size_t frames, weight, replies;
     uint32_t gated;
 } outbox_batch;
 
