@@ -290,6 +290,56 @@ static void descriptors_that_never_went_are_closed(void **state)
     assert_false(is_open(fds[1]));
 }
 
+/* ---- what the kernel took straight from the caller's memory ---- */
+
+static void the_rest_of_a_frame_goes_wherever_it_was_cut(void **state)
+{
+    (void)state;
+
+    for (uint32_t size = 0; size <= 17; size++) {
+        const frame f = {.kind = FRAME_REQUEST, .id = 9, .type = 5, .size = size, .ack = 77};
+        const size_t whole = FRAME_HEADER_SIZE + frame_padded(size);
+        unsigned char bytes[64] = {0};
+
+        frame_encode(&f, bytes);
+        memset(bytes + FRAME_HEADER_SIZE, 'p', size);
+        for (size_t went = 1; went <= whole; went++) {
+            wire w = {.size = 0};
+            outbox o;
+
+            outbox_init(&o, 65536);
+            assert_int_equal(outbox_put_rest(&o, OUTBOX_GATED, &f, bytes + FRAME_HEADER_SIZE, went), 0);
+            assert_int_equal(outbox_pending(&o), whole - went);
+            assert_int_equal(outbox_holds_request(&o, 9), went < whole);
+            assert_false(outbox_holds_request(&o, 8));
+            while (transmit(&o, 0, 5, &w)) {
+            }
+            assert_int_equal(w.size, whole - went);
+            assert_memory_equal(w.bytes, bytes + went, whole - went);
+            assert_true(outbox_is_empty(&o));
+            assert_int_equal(outbox_pending(&o), 0);
+            assert_int_equal(o.sent, whole);
+            outbox_free(&o);
+        }
+    }
+}
+
+static void what_the_library_says_by_itself_does_not_count_as_pending(void **state)
+{
+    (void)state;
+    wire w = {.size = 0};
+    outbox o;
+
+    outbox_init(&o, 65536);
+    put(&o, OUTBOX_URGENT, (frame){.kind = FRAME_PING, .id = 1});
+    assert_int_equal(outbox_pending(&o), 0);
+    assert_true(transmit(&o, 0, 10, &w)); /* it has begun */
+    assert_int_equal(outbox_pending(&o), 0);
+    assert_true(transmit(&o, 0, 100, &w));
+    assert_int_equal(w.size, FRAME_HEADER_SIZE);
+    outbox_free(&o);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(frames_go_in_order_and_carry_the_ack),
     TEST(partial_sends_lose_nothing),
@@ -301,6 +351,8 @@ static const struct CMUnitTest tests[] = {
     TEST(pending_counts_messages_and_not_the_library_s_own_frames),
     TEST(a_frame_with_descriptors_goes_alone),
     TEST(descriptors_that_never_went_are_closed),
+    TEST(the_rest_of_a_frame_goes_wherever_it_was_cut),
+    TEST(what_the_library_says_by_itself_does_not_count_as_pending),
 };
 
 HARNESS_MAIN(tests)
