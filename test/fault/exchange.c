@@ -6,12 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PATIENCE_MS = 10000, SHORT_MS = 300 };
-
-int patience_ms(void)
-{
-    return shim->mode == FAULT_FROM ? SHORT_MS : PATIENCE_MS;
-}
+enum { SHORT_MS = 300 };
 
 bool is_alive(int err)
 {
@@ -23,7 +18,7 @@ bool send_text(proc_channel *channel, const char *text, enum how how)
     const proc_message message = {.data = text, .size = strlen(text)};
     int err = how == BY_POST ? proc_channel_post(channel, &message) : proc_channel_send(channel, &message, SHORT_MS);
     if (failed(err, CHANNEL_CALL, "send") && is_alive(err)) {
-        err = proc_channel_send(channel, &message, PATIENCE_MS);
+        err = proc_channel_send(channel, &message, patience_ms());
         return err != -ENOMEM && expect_result(err, 0, "send, again");
     }
     return err == 0;
@@ -34,7 +29,7 @@ bool flush(proc_channel *channel)
 {
     int err = proc_channel_flush(channel, SHORT_MS);
     if (failed(err, CHANNEL_CALL, "flush") && is_alive(err)) {
-        err = proc_channel_flush(channel, PATIENCE_MS);
+        err = proc_channel_flush(channel, patience_ms());
         return err != -ENOMEM && expect_result(err, 0, "flush, again");
     }
     return err == 0;
@@ -56,7 +51,7 @@ static int receive_in_turns(proc_channel *channel, proc_channel *sender, proc_me
     enum { TURN_MS = 5 };
     int err = -ETIMEDOUT;
     *message = (proc_message){.type = 0};
-    for (int waited = 0; err == -ETIMEDOUT && waited < (may_be_cut() ? SHORT_MS : PATIENCE_MS); waited += TURN_MS) {
+    for (int waited = 0; err == -ETIMEDOUT && waited < (may_be_cut() ? SHORT_MS : patience_ms()); waited += TURN_MS) {
         int sent = sender != NULL ? proc_channel_flush(sender, 0) : 0;
         if (sent != -ETIMEDOUT && failed(sent, CHANNEL_CALL, "flush")) {
             sent = proc_channel_flush(sender, 0);

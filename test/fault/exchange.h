@@ -9,8 +9,6 @@
 
 enum how { BY_POST, BY_SEND };
 
-/* How long a call may take. What fails for ever need not be waited for. */
-int patience_ms(void);
 /* Does that error leave the channel as it was? */
 bool is_alive(int err);
 bool send_text(proc_channel *channel, const char *text, enum how how);

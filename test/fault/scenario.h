@@ -45,6 +45,8 @@ bool expect_result(long result, long expected, const char *what);
 bool expect_text(const char *text, size_t size, const char *expected);
 /* EXITED with that code, or LOST where the child was stolen. */
 bool expect_exit(const proc_status *status, int code);
+/* How long a call may take. What fails for ever need not be waited for as long. */
+int patience_ms(void);
 /* Has a fault been injected that may have cut what came over a pipe or a channel short? */
 bool may_be_cut(void);
 

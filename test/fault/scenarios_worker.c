@@ -5,8 +5,12 @@
 #include "exchange.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /* Sends messages back, and answers requests with what they said; until the other end has no more. */
 static int serve(proc_channel *channel)
@@ -59,7 +63,10 @@ static bool call(proc_channel *channel)
         if (!is_alive(err) || err == -ENOMEM || may_be_cut()) {
             return false;
         }
-        err = proc_channel_call(channel, &request, &reply, 10000);
+        err = proc_channel_call(channel, &request, &reply, patience_ms());
+        if (err == -EPIPE) { /* it was the other end that the fault has hit */
+            return false;
+        }
     }
     bool complete = expect_result(err, 0, "call") && expect(reply.type == 7 && reply.size == 8, "the reply is right");
     proc_message_clear(&reply);
@@ -142,8 +149,67 @@ static bool leave_worker(void)
     return complete;
 }
 
+/* What proc_fork's program does first, here: claims the end that the environment names. */
+static bool claim(void)
+{
+    char name[32];
+    int ends[2];
+    proc_channel *channel = (proc_channel *)(uintptr_t)1;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) {
+        return complain("socketpair: %s", strerror(errno));
+    }
+    (void)snprintf(name, sizeof name, "%d:1", ends[0]);
+    (void)setenv("PROC_CHANNEL", name, 1);
+    int err = proc_channel_parent(&channel, NULL);
+    if (failed(err, CHANNEL_CALL, "parent")) { /* not claimed: the next try may */
+        expect(channel == NULL, "a channel that was not made is NULL");
+        err = proc_channel_parent(&channel, NULL);
+    }
+    bool complete = expect_result(err, 0, "parent") && expect(getenv("PROC_CHANNEL") == NULL, "it can be claimed once");
+    (void)unsetenv("PROC_CHANNEL");
+    if (err < 0) {
+        (void)close(ends[0]);
+    }
+    proc_channel_free(channel);
+    (void)close(ends[1]);
+    return complete;
+}
+
+/* ---- two threads ---- */
+
+static void *serve_in_thread(void *arg)
+{
+    static int code;
+    code = serve(arg);
+    proc_channel_free(arg);
+    return &code;
+}
+
+static bool call_thread(void)
+{
+    proc_channel *ends[2];
+    pthread_t thread;
+    int err = proc_channel_pair(ends, NULL);
+    if (failed(err, CHANNEL_CALL, "pair")) {
+        return false;
+    }
+    if (pthread_create(&thread, NULL, serve_in_thread, ends[1]) != 0) {
+        complain("no thread");
+    }
+    bool complete = call(ends[0]) && call(ends[0]) && shut_down(ends[0]);
+    void *code = NULL;
+    proc_channel_free(ends[0]); /* that is the other end's end, whatever went wrong */
+    (void)pthread_join(thread, &code);
+    return complete && (atomic_load(&shim->hits) > 0 || expect(*(int *)code == 0, "the server ends well"));
+}
+
 const scenario worker_scenarios[] = {
-    {"fork_program", fork_program, NULL, NULL},   {"fork_self", fork_self, NULL, has_own_program},
-    {"fork_function", fork_function, NULL, NULL}, {"fork_function_with_all", fork_function_with_all, NULL, NULL},
-    {"leave_worker", leave_worker, NULL, NULL},   {0},
+    {"claim", claim, NULL, NULL},
+    {"call_thread", call_thread, NULL, NULL},
+    {"fork_program", fork_program, NULL, NULL},
+    {"fork_self", fork_self, NULL, has_own_program},
+    {"fork_function", fork_function, NULL, NULL},
+    {"fork_function_with_all", fork_function_with_all, NULL, NULL},
+    {"leave_worker", leave_worker, NULL, NULL},
+    {0},
 };

@@ -11,8 +11,9 @@
 static const int allowed[][24] = {
     [START] = {EINVAL, ENOTSUP, ENOENT, EACCES, ENOTDIR, ELOOP, ENOEXEC, ETXTBSY, E2BIG, EBADF, EPERM, EMFILE, ENFILE,
                ENOMEM, EAGAIN, ECHILD},
-    [CHILD_CALL] = {EBADF, EPIPE, EPERM, ESRCH, EMFILE, ENFILE, ENOMEM, EAGAIN},
-    [CHANNEL_CALL] = {EAGAIN, EPIPE, EMSGSIZE, E2BIG, EBADF, EMFILE, ENFILE, EPROTO, ENOMEM, ETIMEDOUT, EDEADLK},
+    [CHILD_CALL] = {ETIMEDOUT, EBADF, EPIPE, EPERM, ESRCH, EMFILE, ENFILE, ENOMEM, EAGAIN},
+    [CHANNEL_CALL] = {EAGAIN, EPIPE, EMSGSIZE, E2BIG, EBADF, EMFILE, ENFILE, EPROTO, ENOMEM, ETIMEDOUT, EDEADLK,
+                      ENOTCONN},
     [LOOP_CALL] = {EMFILE, ENFILE, ENOMEM, ENOSPC, EAGAIN, EPIPE, ETIMEDOUT},
 };
 
@@ -104,6 +105,11 @@ bool expect_exit(const proc_status *status, int code)
     return complain("%s instead of exit %d", text, code);
 }
 
+int patience_ms(void)
+{
+    return shim->mode == FAULT_FROM ? 2000 : 10000;
+}
+
 bool may_be_cut(void)
 {
     switch (atomic_load(&shim->hits) > 0 ? shim->call : CALL_COUNT) {
@@ -123,9 +129,9 @@ bool read_all(proc_child *child, int stream, char *text, size_t room, size_t *si
 {
     *size = 0;
     for (;;) {
-        ssize_t got = proc_child_read(child, stream, text + *size, room - *size, 10000);
+        ssize_t got = proc_child_read(child, stream, text + *size, room - *size, patience_ms());
         if (failed(got, CHILD_CALL, "read")) {
-            got = proc_child_read(child, stream, text + *size, room - *size, 10000);
+            got = proc_child_read(child, stream, text + *size, room - *size, patience_ms());
         }
         if (got <= 0) {
             return expect_result(got, 0, "read");
@@ -137,9 +143,9 @@ bool read_all(proc_child *child, int stream, char *text, size_t room, size_t *si
 bool finish(proc_child *child, int code)
 {
     proc_status status;
-    int err = proc_child_wait(child, 10000, &status);
+    int err = proc_child_wait(child, patience_ms(), &status);
     if (failed(err, CHILD_CALL, "wait")) {
-        err = proc_child_wait(child, 10000, &status);
+        err = proc_child_wait(child, patience_ms(), &status);
     }
     bool well = expect_result(err, 0, "wait") && expect_exit(&status, code);
     proc_child_free(child);

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Fails each system call, each allocation and each thread's start of each scenario of test/fault, on both builds. For every
-# day a part of the cases, chosen by SEED (the day's, unless it is given) and FRACTION (0.1), some two minutes in all; with
+# day a part of the cases, chosen by SEED (the day's, unless it is given) and FRACTION (0.3), less than two minutes in all; with
 # FULL=1 every one. A case that failed is printed with the command that runs it again.
 # shellcheck source-path=SCRIPTDIR/../checks
 . "$(dirname "$0")/../checks/prelude"
 
 [ "$(uname -s)" = Linux ] || skip "the shim is written for Linux"
 seed=${SEED:-$(date +%Y%m%d)}
-fraction=${FRACTION:-0.1}
+fraction=${FRACTION:-0.3}
 if [ "${FULL:-0}" != 0 ]; then fraction=1; fi
 
 $make BUILD=build/native fault
