@@ -538,7 +538,7 @@ static void a_function_has_only_what_it_was_given(void **state)
         assert_int_equal(answer[3], 'o');
         assert_int_equal(answer[4], 'o');
         assert_int_equal(answer[5], 'x');
-        assert_true(inherit || answer[6] == '5'); /* 0 to 2, 3, 60 */
+        assert_true(inherit || under_valgrind() || answer[6] == '5'); /* 0 to 2, 3, 60; and valgrind's own */
         expect_exit(child, 0);
         proc_child_free(child);
     }
@@ -590,6 +590,9 @@ static int print_and_return(proc_channel *parent, void *arg)
 static void a_function_ends_without_exit_handlers(void **state)
 {
     (void)state;
+    if (THREAD_SANITIZER || under_valgrind()) {
+        SKIP("a checker's _exit writes what is buffered");
+    }
     fflush(stdout);
     proc_child *child = fork_function(print_and_return, NULL, OPTIONS(.out.kind = PROC_PIPE));
 
@@ -661,6 +664,7 @@ static void a_function_may_run_as_another_user(void **state)
     if (!is_root()) {
         SKIP("only root may change its user");
     }
+    CHANGES_IDS();
     const proc_user user = {.uid = 65534, .gid = 65534};
     proc_child *child = fork_function(tell_user, NULL, OPTIONS(.user = &user));
     const uid_t expected[2] = {65534, 65534};

@@ -300,6 +300,7 @@ static void steps_of_group_and_directory_say_where_they_failed(void **state)
 static void steps_of_rights_say_where_they_failed(void **state)
 {
     (void)state;
+    CHANGES_IDS();
     const proc_user user = {.uid = getuid(), .gid = getgid(), .groups = &user.gid, .group_count = 1};
     const proc_limit limits[] = {{.resource = RLIMIT_CORE}, {.resource = RLIMIT_NOFILE, .soft = 30, .hard = 30}};
     const forced cases[] = {
@@ -339,6 +340,7 @@ static void steps_of_rights_say_where_they_failed(void **state)
 static void an_id_that_did_not_take_is_found_out(void **state)
 {
     (void)state;
+    CHANGES_IDS();
     const proc_user user = {.uid = 65534, .gid = 65534};
     const forced cases[] = {
         /* "success", and nothing happened */
