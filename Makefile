@@ -164,10 +164,7 @@ uninstall:
 format:
 	clang-format -i $(C_FILES)
 
-lint:
-	clang-format --dry-run -Werror $(C_FILES)
-	mandoc -T lint -W warning $(PAGES)
-	for file in $(SOURCES); do clang --analyze -Xclang -analyzer-werror $(LIB_FLAGS) -o /dev/null $$file || exit 1; done
+lint: check-lint
 
 clean:
 	rm -rf build

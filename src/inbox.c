@@ -157,7 +157,7 @@ int inbox_space(inbox *in, unsigned char **at, size_t *room)
         if (next == NULL) {
             return -ENOMEM;
         }
-        if (have > 0) {
+        if (in->slab != NULL) {
             memcpy(next->data, in->slab->data + in->start, have);
         }
         leave_slab(in);

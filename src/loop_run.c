@@ -169,6 +169,6 @@ int loop_execute(proc_loop *loop, const plan_program *program, const proc_option
         free(r->input);
         free(r);
     }
-    sys_release_cancel(cancel);
+    sys_release_cancel(cancel); /* NOLINT(clang-analyzer-unix.Malloc): the loop has r, by its member */
     return err;
 }

@@ -204,7 +204,7 @@ int64_t proc_channel_request(proc_channel *channel, const proc_message *request,
     int cancel = sys_hold_cancel();
     channel_lock(channel);
     int64_t result = start_request(channel, request, channel_deadline(timeout_ms), REQUEST_SENT, &r);
-    if (result == 0) {
+    if (r != NULL) {
         result = id_of(channel, r);
     }
     channel_unlock(channel);

@@ -100,7 +100,7 @@ ssize_t socket_send(int fd, const struct iovec *pieces, int count, const int *fd
         message.msg_control = control.bytes;
         message.msg_controllen = (socklen_t)CMSG_SPACE(fd_count * sizeof(int));
         memset(control.bytes, 0, message.msg_controllen);
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        struct cmsghdr *header = &control.align; /* the first one */
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = (socklen_t)CMSG_LEN(fd_count * sizeof(int));

@@ -436,9 +436,10 @@ static int read_whole(const char *path, char **text, size_t *size)
         }
     }
     sys_close(&fd);
-    if (*text == NULL || got < 0) {
+    int err = *text == NULL ? -ENOMEM : (int)got;
+    if (err < 0) {
         free(*text);
-        return got < 0 ? (int)got : -ENOMEM;
+        return err;
     }
     (*text)[end] = '\0';
     *size = end;
