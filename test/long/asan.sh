@@ -2,6 +2,7 @@
 . "$(dirname "$0")/../checks/prelude"
 
 flags='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined'
+export ASAN_OPTIONS="allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}" # as malloc does
 tried=
 # Not the demo: the address sanitizer of gcc 12 crashes in its own glob where that is called with GLOB_DOOFFS.
 # shellcheck disable=SC2086

@@ -17,7 +17,7 @@ done
 #   examples, demo, limit  programs of the manual: the same in fdserver, and signals that come late
 #   killed          hundreds of forks, each of which copies the sanitizer's memory: minutes
 left_out='user examples demo limit killed'
-export TSAN_OPTIONS="halt_on_error=0 second_deadlock_stack=1${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
+export TSAN_OPTIONS="allocator_may_return_null=1 second_deadlock_stack=1${TSAN_OPTIONS:+ $TSAN_OPTIONS}"
 # shellcheck disable=SC2086
 suite "$(unit_tests $left_out)" BUILD=build/tsan CC=$compiler CFLAGS="$flags" PROC_TEST_PATIENCE=5
 total
