@@ -7,7 +7,7 @@ coverage:
 ifneq ($(COVERAGE),)
 CFLAGS := -O0 -g --coverage -fprofile-update=atomic -fdata-sections
 $(TEST_PROGRAMS) $(BUILD)/fault/fault: $(BUILD)/forked.o
-$(TEST_PROGRAMS) $(BUILD)/fault/fault: LDFLAGS += -Wl,-T,test/coverage/counters.ld
+$(TEST_PROGRAMS) $(BUILD)/fault/fault: private LDFLAGS += -Wl,-T,test/coverage/counters.ld
 
 $(BUILD)/forked.o: test/coverage/forked.c
 	@mkdir -p $(@D)
