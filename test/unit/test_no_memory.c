@@ -219,6 +219,156 @@ static void a_loop_without_memory_says_so(void **state)
     fail_each_allocation(loop_once);
 }
 
+/* ---- more of each than there is room for from the beginning ---- */
+
+static int start_with_many_descriptors(void)
+{
+    enum { MANY = 60 };
+    proc_fd_map maps[MANY];
+    proc_child *child = NULL;
+
+    for (int i = 0; i < MANY; i++) {
+        maps[i] = (proc_fd_map){.child = 5 + i, .parent = 1};
+    }
+    int err = proc_spawn(&child, ARGV("true"), OPTIONS(.fds = maps, .fd_count = MANY));
+    err = err == 0 ? proc_child_wait(child, IN_TIME, NULL) : err;
+    proc_child_free(child);
+    return err;
+}
+
+static int communicate_without_pipes(void)
+{
+    proc_child *child = NULL;
+    proc_result result = {.out = NULL};
+    int err = proc_spawn(&child, ARGV("true"), NULL);
+
+    err = err == 0 ? proc_child_communicate(child, NULL, &result) : err;
+    if (err < 0 && (result.out != NULL || result.err != NULL)) {
+        err = 1;
+    }
+    proc_result_clear(&result);
+    proc_child_free(child);
+    return err;
+}
+
+static void what_needs_more_than_most_fails_as_a_whole_too(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(start_with_many_descriptors);
+    fail_each_allocation(communicate_without_pipes);
+}
+
+/* Those of the other end are kept while this one waits for something else. */
+static int keep_many_messages(void)
+{
+    enum { MANY = 300 };
+    proc_channel *ends[2] = {NULL, NULL};
+    proc_message m;
+    int fd = 1, err = proc_channel_pair(ends, CHANNEL_OPTIONS(.max_fds = 1, .linger_ms = 1));
+
+    if (err < 0) {
+        return err;
+    }
+    err = proc_channel_recv(ends[0], &m, 0); /* its HELLO */
+    err = err == -ETIMEDOUT ? proc_channel_send(ends[0], MESSAGE(.fds = &fd, .fd_count = 1), IN_TIME) : err;
+    for (uint32_t i = 0; i < MANY && err == 0; i++) {
+        err = proc_channel_post(ends[0], MESSAGE(.type = i, .data = "text", .size = 4));
+    }
+    err = err == 0 ? proc_channel_flush(ends[0], IN_TIME) : err;
+    err = err == 0 ? proc_channel_call(ends[1], MESSAGE(.type = 1), &m, 0) : err;
+    err = err == -ETIMEDOUT ? proc_channel_recv(ends[1], &m, 0) : err;
+    for (uint32_t i = 0; i < MANY && err == 0; i++) {
+        err = proc_channel_recv(ends[1], &m, 0);
+        err = err == 0 && (m.type != i || m.size != 4) ? 1 : err;
+    }
+    proc_channel_free(ends[0]);
+    proc_channel_free(ends[1]);
+    return err;
+}
+
+static int pass_a_large_message(void)
+{
+    enum { SIZE = 3 * 1024 * 1024 };
+    char *data = __real_calloc(1, SIZE);
+    proc_channel *ends[2] = {NULL, NULL};
+    proc_message m;
+    int err = proc_channel_pair(ends, CHANNEL_OPTIONS(.linger_ms = 1));
+
+    if (err == 0) {
+        (void)proc_channel_recv(ends[0], &m, 0);
+        err = proc_channel_send(ends[0], MESSAGE(.data = data, .size = SIZE), 0);
+        int came = err == 0 ? -ETIMEDOUT : err;
+        while (came == -ETIMEDOUT) {
+            int went = proc_channel_flush(ends[0], 0);
+            came = proc_channel_recv(ends[1], &m, 0);
+            came = came == -ETIMEDOUT && went < 0 && went != -ETIMEDOUT ? went : came;
+        }
+        err = came == 0 && m.size != SIZE ? 1 : came;
+    }
+    proc_channel_free(ends[0]);
+    proc_channel_free(ends[1]);
+    free(data);
+    return err;
+}
+
+static void channels_that_carry_much_say_that_memory_ran_out(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(keep_many_messages);
+    fail_each_allocation(pass_a_large_message);
+}
+
+static void see_fd(int fd, short revents, void *ctx)
+{
+    (void)fd;
+    (void)revents;
+    (void)ctx;
+}
+
+static void see_signal(int signal, void *ctx)
+{
+    (void)signal;
+    (void)ctx;
+}
+
+static int fill_a_loop(void)
+{
+    static const proc_handlers none;
+    proc_error error = {.code = 0};
+    proc_loop *loop = NULL;
+    proc_channel *ends[2] = {NULL, NULL};
+    int told = 0, err = proc_loop_new(&loop);
+
+    err = err == 0 ? proc_channel_pair(ends, CHANNEL_OPTIONS(.linger_ms = 1)) : err;
+    err = err == 0 ? proc_loop_add_channel(loop, ends[0], &none, NULL) : err;
+    err = err == 0 ? proc_loop_add_fd(loop, 0, POLLPRI, see_fd, NULL) : err;
+    err = err == 0 ? proc_loop_add_signal(loop, SIGUSR1, see_signal, NULL) : err;
+    err = err == 0 ? proc_loop_execfile(loop, KID("cat", "exit", "3"),
+                                        OPTIONS(.input = "text", .input_size = 4, .error = &error), note_result, &told)
+                   : err;
+    if (err == 0) {
+        err = proc_loop_remove_fd(loop, 0);
+        err = err == 0 ? proc_loop_remove_channel(loop, ends[0]) : err;
+        err = err == 0 ? proc_loop_run(loop, IN_TIME) : err;
+        err = err == 0 ? told : err;
+    } else if (error.code != 0 && error.code != err) {
+        err = 1;
+    }
+    proc_loop_free(loop);
+    proc_channel_free(ends[0]);
+    proc_channel_free(ends[1]);
+    return err;
+}
+
+static void nothing_is_added_to_a_loop_without_memory(void **state)
+{
+    (void)state;
+
+    fail_each_allocation(fill_a_loop);
+}
+
 /* ---- poll, which takes memory too ---- */
 
 static void a_poll_without_memory_ends_the_call_and_nothing_else(void **state)
@@ -259,6 +409,9 @@ static const struct CMUnitTest tests[] = {
     TEST(a_run_without_memory_is_killed_and_reaped),
     TEST(a_channel_without_memory_says_so),
     TEST(a_loop_without_memory_says_so),
+    TEST(what_needs_more_than_most_fails_as_a_whole_too),
+    TEST(channels_that_carry_much_say_that_memory_ran_out),
+    TEST(nothing_is_added_to_a_loop_without_memory),
     TEST(a_poll_without_memory_ends_the_call_and_nothing_else),
     TEST(a_wait_that_failed_for_memory_may_be_made_again),
 };
