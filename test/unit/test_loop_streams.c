@@ -6,6 +6,7 @@
 #include "lifeline.h"
 
 #include "channel.h"
+#include "child.h"
 
 /* ---- channels ---- */
 
@@ -355,6 +356,108 @@ static void cancel_ends_the_wait_for_who_holds_the_streams_of_a_dead_child(void 
     close(ends[0]);
 }
 
+/* What a worker's grandchild holds is the output alone: the channel ended with the worker. */
+static void cancel_gives_up_the_output_of_a_dead_worker(void **state)
+{
+    (void)state;
+    int ends[2];
+    lifeline line = lifeline_make();
+    events e = {.name = "a"};
+    proc_child *child;
+    proc_loop *loop = make_loop();
+
+    make_pipe(ends);
+    assert_int_equal(
+        proc_fork(&child, KID("grandchild", "ready", "5", "hang", "--", "exit", "4"),
+                  OPTIONS(HOLDS(line), .cancel_fd = ends[0], .out.kind = PROC_PIPE, .group = PROC_GROUP_OWN)),
+        0);
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
+    lifeline_await_ready(&line);
+    while (strstr(e.log, "[exit 4]") == NULL) {
+        assert_true(proc_loop_step(loop, IN_TIME) >= 0);
+    }
+    close(ends[1]);
+    run_loop(loop);
+
+    assert_string_equal(e.log, "disconnect=0 [exit 4] end1 close ");
+    assert_int_equal(kill(-proc_child_pid(child), SIGKILL), 0);
+    lifeline_await_end(&line);
+    proc_child_free(child);
+    proc_loop_free(loop);
+    close(ends[0]);
+}
+
+static void free_at_output(proc_child *child, int stream, const void *data, size_t size, void *ctx)
+{
+    (void)stream;
+    (void)data;
+    assert_int_equal(size, 1);
+    ++*(int *)ctx;
+    proc_child_free(child);
+}
+
+static void told_in_vain(proc_child *child, const proc_status *status, void *ctx)
+{
+    (void)child;
+    (void)status;
+    *(int *)ctx = -1;
+}
+
+/* Its time is over when the loop comes to look: its end is noticed before its output is. */
+static void a_child_that_ended_in_time_may_be_freed_at_its_last_output(void **state)
+{
+    (void)state;
+    static const proc_handlers freeing = {
+        .on_output = free_at_output, .on_exit = told_in_vain, .on_close = told_in_vain};
+    int count = 0;
+    proc_loop *loop = make_loop();
+    proc_child *child = start_child(KID("out", "x"), OPTIONS(.out.kind = PROC_PIPE, .timeout_ms = 30000));
+
+    await_state(proc_child_pid(child), "Z");
+    child->life.timeout_at = 1; /* long ago */
+    assert_int_equal(proc_loop_add_child(loop, child, &freeing, &count), 0);
+    run_loop(loop);
+
+    assert_int_equal(count, 1);
+    proc_loop_free(loop);
+}
+
+/* ---- loops that go while they are at it ---- */
+
+typedef struct freer {
+    proc_loop *loop;
+    int calls, err;
+} freer;
+
+static void free_loop_twice(int err, proc_result *result, void *ctx)
+{
+    freer *f = ctx;
+
+    (void)result;
+    f->calls++;
+    f->err = err;
+    proc_loop_free(f->loop);
+    assert_int_equal(proc_loop_step(f->loop, 0), -EINVAL);
+    assert_int_equal(proc_loop_add_timer(f->loop, 0, 0, free, NULL), -EINVAL);
+    proc_loop_free(f->loop);
+}
+
+static void a_command_that_ends_with_its_loop_may_free_that_again(void **state)
+{
+    (void)state;
+    freer killed = {.loop = make_loop()}, done = {.loop = make_loop()};
+
+    assert_int_equal(proc_loop_execfile(killed.loop, KID("hang"), NULL, free_loop_twice, &killed), 0);
+    proc_loop_free(killed.loop);
+    assert_int_equal(killed.calls, 1);
+    assert_int_equal(killed.err, -ECANCELED);
+
+    assert_int_equal(proc_loop_execfile(done.loop, KID("exit", "3"), NULL, free_loop_twice, &done), 0);
+    assert_int_equal(proc_loop_run(done.loop, IN_TIME), 0);
+    assert_int_equal(done.calls, 1);
+    assert_int_equal(done.err, 0);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_channel_over_two_pipes_sends_more_than_they_hold),
     TEST(on_room_tells_of_the_smallest_that_was_refused),
@@ -368,6 +471,9 @@ static const struct CMUnitTest tests[] = {
     TEST(a_terminal_for_input_and_errors_is_one_stream),
     TEST(communicate_reads_a_terminal_for_input_and_errors_as_errors),
     TEST(cancel_ends_the_wait_for_who_holds_the_streams_of_a_dead_child),
+    TEST(cancel_gives_up_the_output_of_a_dead_worker),
+    TEST(a_child_that_ended_in_time_may_be_freed_at_its_last_output),
+    TEST(a_command_that_ends_with_its_loop_may_free_that_again),
 };
 
 HARNESS_MAIN(tests)

@@ -441,6 +441,19 @@ static void moves_are_sorted_and_lifted_just_where_one_is_in_the_way(void **stat
     }
 }
 
+static void more_output_than_any_memory_holds_is_refused(void **state)
+{
+    (void)state;
+    capture c;
+    char *at;
+    size_t room;
+
+    capture_init(&c, PROC_OVERFLOW_HEAD, PROC_UNLIMITED);
+    c.size = c.capacity = SIZE_MAX / 2; /* as if it were there */
+    assert_int_equal(capture_space(&c, &at, &room), -ENOMEM);
+    assert_null(c.data);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(capture_is_exact_at_its_limit),
     TEST(capture_keeps_what_a_naive_buffer_would),
@@ -458,6 +471,7 @@ static const struct CMUnitTest tests[] = {
     TEST(path_leads_to_absolute_directories_only),
     TEST(path_skips_directories_that_are_too_long),
     TEST(moves_are_sorted_and_lifted_just_where_one_is_in_the_way),
+    TEST(more_output_than_any_memory_holds_is_refused),
 };
 
 HARNESS_MAIN(tests)
