@@ -92,6 +92,68 @@ static void the_poller_tells_what_is_ready_and_nothing_that_was_removed(void **s
     close(null);
 }
 
+static void files_that_are_always_ready_are_watched_like_others(void **state)
+{
+    (void)state;
+    enum { FILES = 6 };
+    poller p;
+    poller_event told[32];
+    int files[FILES], ends[2];
+
+    make_pipe(ends);
+    assert_int_equal(poller_init(&p), 0);
+    for (int i = 0; i < FILES; i++) {
+        files[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+        assert_int_equal(poller_add(&p, files[i], POLLIN, &files[i]), 0);
+    }
+    assert_int_equal(poller_add(&p, ends[0], POLLIN, ends), 0);
+    assert_int_equal(poller_wait(&p, told, 32, SYS_NEVER), FILES);
+    assert_int_equal(poller_change(&p, files[2], 0, &files[2]), 0);
+    assert_int_equal(poller_change(&p, files[4], POLLOUT, &files[4]), 0);
+    assert_int_equal(poller_wait(&p, told, 32, SYS_NEVER), FILES - 1);
+    for (int i = 0; i < FILES; i++) {
+        poller_remove(&p, files[i]);
+        close(files[i]);
+    }
+    assert_int_equal(poller_wait(&p, told, 32, 0), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(poller_wait(&p, told, 32, SYS_NEVER), 1);
+    assert_ptr_equal(told[0].data, ends);
+    poller_remove(&p, ends[0]);
+    poller_free(&p);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* epoll has forgotten it then, and poll never noticed. */
+static void a_number_that_was_closed_and_given_out_again_can_be_changed(void **state)
+{
+    (void)state;
+    poller p;
+    poller_event told[8];
+    int a[2], b[2], null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    make_pipe(a);
+    make_pipe(b);
+    assert_int_equal(poller_init(&p), 0);
+    assert_int_equal(poller_add(&p, null, 0, &null), 0); /* some other that is always ready */
+    assert_int_equal(poller_add(&p, a[0], POLLIN, a), 0);
+    assert_int_equal(dup2(b[0], a[0]), a[0]);
+    assert_int_equal(poller_change(&p, a[0], POLLIN, b), 0);
+    assert_int_equal(write(b[1], "x", 1), 1);
+    assert_int_equal(poller_wait(&p, told, 8, SYS_NEVER), 1);
+    assert_ptr_equal(told[0].data, b);
+    poller_remove(&p, a[0]);
+    poller_remove(&p, null);
+    assert_int_equal(poller_add(&p, -1, POLLIN, &p), -EBADF);
+    poller_free(&p);
+    for (int i = 0; i < 2; i++) {
+        close(a[i]);
+        close(b[i]);
+    }
+    close(null);
+}
+
 /* ---- timers ---- */
 
 typedef struct ring {
@@ -532,6 +594,8 @@ static void work_that_is_queued_between_steps_is_told_by_the_descriptor(void **s
 static const struct CMUnitTest tests[] = {
     TEST(the_heap_gives_what_is_due_first),
     TEST(the_poller_tells_what_is_ready_and_nothing_that_was_removed),
+    TEST(files_that_are_always_ready_are_watched_like_others),
+    TEST(a_number_that_was_closed_and_given_out_again_can_be_changed),
     TEST(timers_ring_in_the_order_of_their_times),
     TEST(a_timer_that_repeats_does_so_until_it_is_removed),
     TEST(a_timer_that_sets_another_of_0_ms_starves_nobody),
