@@ -20,6 +20,7 @@ int __wrap_open64(const char *path, int flags, ...);
 ssize_t __real_readlink(const char *path, char *buffer, size_t size);
 ssize_t __wrap_readlink(const char *path, char *buffer, size_t size);
 int __real_stat(const char *path, struct stat *st);
+int __real_stat64(const char *path, struct stat *st);
 int __wrap_stat(const char *path, struct stat *st);
 int __wrap_stat64(const char *path, struct stat *st);
 
@@ -64,6 +65,11 @@ int __wrap_stat(const char *path, struct stat *st)
 
 int __wrap_stat64(const char *path, struct stat *st)
 {
+#if defined(__GLIBC__) && !defined(__LP64__) /* with a struct of its own, which is none of this file's */
+    if (stat_error == 0) {
+        return __real_stat64(path, st);
+    }
+#endif
     return __wrap_stat(path, st);
 }
 
@@ -171,6 +177,7 @@ static void a_program_whose_file_was_replaced_is_started_by_its_link(void **stat
 {
     (void)state;
     NOT_IN_PLAIN_POSIX();
+    NOT_UNDER_VALGRIND(); /* which tells of its own file */
     own_program here = ask();
     write_file(test_path("other"), "another file", 0600);
     link_target = test_path("other");
