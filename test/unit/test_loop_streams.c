@@ -422,6 +422,61 @@ static void a_child_that_ended_in_time_may_be_freed_at_its_last_output(void **st
     proc_loop_free(loop);
 }
 
+typedef struct reader {
+    proc_child *other;
+    int outputs, ends;
+} reader;
+
+/* What the other child has said is taken from under the loop. */
+static void read_of_other(proc_child *child, int stream, const void *data, size_t size, void *ctx)
+{
+    reader *r = ctx;
+    char byte;
+
+    (void)child;
+    (void)data;
+    r->outputs += size > 0;
+    r->ends += size == 0;
+    if (size > 0) {
+        assert_int_equal(proc_child_read(r->other, stream, &byte, 1, 0), 1);
+    }
+}
+
+static void output_that_a_handler_has_read_by_itself_is_no_end(void **state)
+{
+    (void)state;
+    static const proc_handlers reading = {.on_output = read_of_other};
+    proc_loop *loop = make_loop();
+    proc_child *children[2];
+    reader readers[2] = {{.outputs = 0}, {.outputs = 0}};
+
+    for (int i = 0; i < 2; i++) {
+        children[i] =
+            start_child(KID("out", "x", "readbyte", "0"), OPTIONS(.in.kind = PROC_PIPE, .out.kind = PROC_PIPE));
+        int fd = proc_child_fd(children[i], 1);
+        assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
+        assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, IN_TIME), 1);
+    }
+    for (int i = 0; i < 2; i++) {
+        readers[i].other = children[1 - i];
+        assert_int_equal(proc_loop_add_child(loop, children[i], &reading, &readers[i]), 0);
+    }
+    assert_int_equal(proc_loop_step(loop, IN_TIME), 1); /* both are ready, and one is told */
+    assert_int_equal(readers[0].outputs + readers[1].outputs, 1);
+    assert_int_equal(readers[0].ends + readers[1].ends, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(proc_child_write(children[i], "x", 1, PROC_FOREVER), 1);
+    }
+    run_loop(loop);
+
+    assert_int_equal(readers[0].ends, 1);
+    assert_int_equal(readers[1].ends, 1);
+    for (int i = 0; i < 2; i++) {
+        proc_child_free(children[i]);
+    }
+    proc_loop_free(loop);
+}
+
 /* ---- loops that go while they are at it ---- */
 
 typedef struct freer {
@@ -473,6 +528,7 @@ static const struct CMUnitTest tests[] = {
     TEST(cancel_ends_the_wait_for_who_holds_the_streams_of_a_dead_child),
     TEST(cancel_gives_up_the_output_of_a_dead_worker),
     TEST(a_child_that_ended_in_time_may_be_freed_at_its_last_output),
+    TEST(output_that_a_handler_has_read_by_itself_is_no_end),
     TEST(a_command_that_ends_with_its_loop_may_free_that_again),
 };
 
