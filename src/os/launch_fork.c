@@ -54,7 +54,11 @@ int launch_conclude(const launch_report *report, pid_t pid, int *pidfd, launch_f
         return 0;
     }
     proc_status unused;
-    (void)sys_kill(pid, *pidfd, SIGKILL); /* it has ended, or could not be heard and is of no use */
+    /* One that says what failed ends by itself. Where the host ignores SIGCHLD its number may soon be another's. */
+    bool ends = report->failure.err != 0 && report->failure.step != PROC_STEP_LAUNCH;
+    if (!ends && sys_peek(pid, *pidfd) == 0) { /* it could not be heard, and is of no use */
+        (void)sys_kill(pid, *pidfd, SIGKILL);
+    }
     sys_reap(pid, *pidfd, &unused);
     sys_close(pidfd);
     *failure = report->failure;
