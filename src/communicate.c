@@ -296,10 +296,8 @@ int communicate_run(proc_child *child, const proc_options *options, proc_result 
     }
     for (bool over = is_over(&m, true, 0); !over;) {
         int64_t deadline = communicate_want(&m, wants);
-        if (m.err == 0) {
-            int ready = sys_poll(wants, COMMUNICATE_WANTS, deadline);
-            m.err = ready < 0 ? ready : 0;
-        }
+        int ready = sys_poll(wants, COMMUNICATE_WANTS, deadline);
+        m.err = ready < 0 ? ready : 0;
         over = m.err < 0 || communicate_step(&m, wants, sys_now());
     }
     return communicate_finish(&m, result);

@@ -203,6 +203,28 @@ static void a_descriptor_that_was_closed_under_the_loop_does_not_keep_it_busy(vo
     proc_loop_free(loop);
 }
 
+static void see_signal(int signal, void *ctx)
+{
+    (void)signal;
+    ++*(int *)ctx;
+}
+
+static void a_signal_that_came_wants_no_wait(void **state)
+{
+    (void)state;
+    int count = 0;
+    proc_loop *loop = make_loop();
+
+    assert_int_equal(proc_loop_add_signal(loop, SIGUSR1, see_signal, &count), 0);
+    assert_int_equal(proc_loop_timeout(loop), PROC_FOREVER);
+    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(proc_loop_timeout(loop), 0);
+    assert_int_equal(proc_loop_step(loop, PROC_FOREVER), 1);
+    assert_int_equal(count, 1);
+    assert_int_equal(proc_loop_timeout(loop), PROC_FOREVER);
+    proc_loop_free(loop);
+}
+
 /* ---- input ---- */
 
 typedef struct collected {
@@ -520,6 +542,7 @@ static const struct CMUnitTest tests[] = {
     TEST(one_descriptor_may_cancel_children_and_be_watched_too),
     TEST(a_handler_may_free_who_is_told_next_of_the_same_descriptor),
     TEST(a_descriptor_that_was_closed_under_the_loop_does_not_keep_it_busy),
+    TEST(a_signal_that_came_wants_no_wait),
     TEST(input_is_queued_behind_what_has_partly_gone),
     TEST(more_input_than_there_is_memory_for_is_refused),
     TEST(input_of_a_child_without_handlers_is_written_all_the_same),
