@@ -290,7 +290,7 @@ static int keep_many_messages(void)
 static int pass_a_large_message(void)
 {
     enum { SIZE = 3 * 1024 * 1024 };
-    char *data = __real_calloc(1, SIZE);
+    static const char data[SIZE];
     proc_channel *ends[2] = {NULL, NULL};
     proc_message m;
     int err = proc_channel_pair(ends, CHANNEL_OPTIONS(.linger_ms = 1));
@@ -308,7 +308,6 @@ static int pass_a_large_message(void)
     }
     proc_channel_free(ends[0]);
     proc_channel_free(ends[1]);
-    free(data);
     return err;
 }
 
