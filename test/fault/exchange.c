@@ -13,24 +13,29 @@ bool is_alive(int err)
     return err != -EPIPE && err != -EPROTO;
 }
 
+/* Out of memory in the middle of a read is for good, and another fault may have hit the other end meanwhile. */
+static bool is_final(int err)
+{
+    return err == -ENOMEM || (err == -EPIPE && shim->mode == FAULT_RANDOM);
+}
+
 bool send_text(proc_channel *channel, const char *text, enum how how)
 {
     const proc_message message = {.data = text, .size = strlen(text)};
     int err = how == BY_POST ? proc_channel_post(channel, &message) : proc_channel_send(channel, &message, SHORT_MS);
     if (failed(err, CHANNEL_CALL, "send") && is_alive(err)) {
         err = proc_channel_send(channel, &message, patience_ms());
-        return err != -ENOMEM && expect_result(err, 0, "send, again");
+        return !is_final(err) && expect_result(err, 0, "send, again");
     }
     return err == 0;
 }
 
-/* Out of memory is for good, where that was in the middle of a read. */
 bool flush(proc_channel *channel)
 {
     int err = proc_channel_flush(channel, SHORT_MS);
     if (failed(err, CHANNEL_CALL, "flush") && is_alive(err)) {
         err = proc_channel_flush(channel, patience_ms());
-        return err != -ENOMEM && expect_result(err, 0, "flush, again");
+        return !is_final(err) && expect_result(err, 0, "flush, again");
     }
     return err == 0;
 }
@@ -40,7 +45,7 @@ bool shut_down(proc_channel *channel)
     int err = proc_channel_shutdown(channel);
     if (failed(err, CHANNEL_CALL, "shutdown") && is_alive(err)) {
         err = proc_channel_shutdown(channel);
-        return err != -ENOMEM && expect_result(err, 0, "shutdown, again");
+        return !is_final(err) && expect_result(err, 0, "shutdown, again");
     }
     return err == 0;
 }

@@ -5,7 +5,7 @@
  *
  *   fault [-s SEED] [-f FRACTION] [-x] [SCENARIO...]     a part of the cases, chosen by seed; -x stops at a failure
  *   fault -1 SCENARIO once|from SIDE:CALL NUMBER ERROR   one case again
- *   fault -1 SCENARIO KIND SEED
+ *   fault -1 SCENARIO random|KIND SEED
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,9 +28,10 @@ typedef struct fault_case {
     unsigned seed;
 } fault_case;
 
-static const char *const mode_names[] = {"none", "once", "from", "eintr", "short", "spurious", "delay", "all"};
+static const char *const mode_names[] = {"none",  "once",     "from",  "random", "eintr",
+                                         "short", "spurious", "delay", "all"};
 static const char *const side_names[] = {"parent", "child"};
-enum { KIND_SEEDS = 8 };
+enum { KIND_SEEDS = 8, RANDOM_SEEDS = 100 };
 #define MODES ((int)(sizeof mode_names / sizeof mode_names[0]))
 
 static struct {
@@ -90,7 +91,7 @@ static void set_fault(const fault_case *c)
     shim->mode = c->mode;
     shim->side = c->side;
     shim->call = c->call;
-    shim->ordinal = c->ordinal;
+    shim->ordinal = c->mode == FAULT_RANDOM ? 8 << c->seed % 5 : c->ordinal;
     shim->error = c->error;
     atomic_store(&shim->random, c->seed);
     for (const always *one = c->scenario->always; one != NULL && one->error != 0; one++) {
@@ -140,6 +141,9 @@ static void await_case(pid_t pid)
             kill_children(); /* its orphans */
             return;
         }
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) { /* a sanitizer's last word */
+        (void)complain("it ended with status %d", WEXITSTATUS(status));
     }
     if (!WIFEXITED(status)) {
         (void)snprintf(shim->complaint, sizeof shim->complaint, "it died of signal %d", WTERMSIG(status));
@@ -233,6 +237,14 @@ static void fail_call(const scenario *s, int side, int call, int count)
     }
 }
 
+static void run_seeds(const scenario *s, fault_mode mode, int count)
+{
+    fault_case c = {.scenario = s, .mode = mode, .seed = run.seed};
+    for (int i = 0; i < count && !must_stop(); i++, c.seed++) {
+        (void)run_case(&c);
+    }
+}
+
 static void run_scenario(const scenario *s)
 {
     int counts[SIDES][CALL_COUNT], passed = run.passed, failed = run.failed;
@@ -240,13 +252,9 @@ static void run_scenario(const scenario *s)
     if (run_case(&c)) {
         memcpy(counts, shim->counts, sizeof counts);
         for (int mode = KIND_EINTR; mode < MODES; mode++) {
-            int seeds = run.fraction >= 1 && (mode == KIND_ALL || mode == KIND_DELAY) ? KIND_SEEDS : 1;
-            for (int i = 0; i < seeds && !must_stop(); i++) {
-                c.mode = (fault_mode)mode;
-                c.seed = run.seed + (unsigned)i;
-                (void)run_case(&c);
-            }
+            run_seeds(s, (fault_mode)mode, run.fraction >= 1 && mode >= KIND_DELAY ? KIND_SEEDS : 1);
         }
+        run_seeds(s, FAULT_RANDOM, (int)(RANDOM_SEEDS * (run.fraction < 1 ? run.fraction : 1)));
         for (int i = 0; i < SIDES * CALL_COUNT; i++) {
             int side = i / CALL_COUNT, call = i % CALL_COUNT;
             unsigned needed = side == SIDE_CHILD ? CALL_IN_CHILD_TOO : 0;

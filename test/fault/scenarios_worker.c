@@ -89,7 +89,7 @@ static bool talk_and_end(proc_child *child)
     if (failed(err, CHILD_CALL, "wait")) {
         err = proc_child_wait(child, 10000, &status);
     }
-    bool hit = atomic_load(&shim->hits) > 0 && shim->side == SIDE_CHILD;
+    bool hit = atomic_load(&shim->hits) > 0 && (shim->side == SIDE_CHILD || shim->mode == FAULT_RANDOM);
     complete = expect_result(err, 0, "wait") && (hit || expect_exit(&status, 0));
     proc_child_free(child);
     return complete;

@@ -102,6 +102,20 @@ static bool is_interruption(enum call call, int number)
            (number % 2 == 1 || shim->mode == KIND_ALL) && shim_bends(KIND_EINTR) && may_be_interrupted();
 }
 
+static int error_at_random(enum call call)
+{
+    int count = 0;
+    while (count < MOST_ERRORS && calls[call].errors[count] != 0) {
+        count++;
+    }
+    return calls[call].errors[shim_random() % (unsigned)count] & ~ERROR_ONCE;
+}
+
+static bool is_hit_at_random(enum call call, int side)
+{
+    return shim->mode == FAULT_RANDOM && is_ours(call, side) && shim_random() % (unsigned)shim->ordinal == 0;
+}
+
 bool shim_fails(enum call call)
 {
     if (!atomic_load(&shim->armed)) {
@@ -124,6 +138,11 @@ bool shim_fails(enum call call)
         return true;
     }
     errno = saved;
+    if (is_hit_at_random(call, side)) {
+        (void)atomic_fetch_add(&shim->hits, 1);
+        errno = error_at_random(call);
+        return true;
+    }
     if ((shim->mode != FAULT_ONCE && shim->mode != FAULT_FROM) || !is_due(call, side, number)) {
         return false;
     }

@@ -18,8 +18,9 @@ enum side { SIDE_PARENT, SIDE_CHILD, SIDES }; /* the process under test, and all
 
 typedef enum fault_mode {
     FAULT_NONE,
-    FAULT_ONCE, /* call number `ordinal` fails */
-    FAULT_FROM, /* it and all that follow */
+    FAULT_ONCE,   /* call number `ordinal` fails */
+    FAULT_FROM,   /* it and all that follow */
+    FAULT_RANDOM, /* one call in `ordinal`, each with any of its errors: what goes wrong on the way out of an error */
     /* the kind ones */
     KIND_EINTR,    /* every second call that can be interrupted is */
     KIND_SHORT,    /* one byte at a time */

@@ -36,7 +36,8 @@ static bool is_allowed(int error, call_domain domain)
             return true;
         }
     }
-    return error == shim->error && shim->mode != FAULT_NONE && !shim_is_kind(shim->mode);
+    return shim->mode == FAULT_RANDOM ||
+           (error == shim->error && shim->mode != FAULT_NONE && !shim_is_kind(shim->mode));
 }
 
 bool failed(long result, call_domain domain, const char *what)
@@ -107,12 +108,16 @@ bool expect_exit(const proc_status *status, int code)
 
 int patience_ms(void)
 {
-    return shim->mode == FAULT_FROM ? 2000 : 10000;
+    return shim->mode == FAULT_FROM || shim->mode == FAULT_RANDOM ? 2000 : 10000;
 }
 
 bool may_be_cut(void)
 {
-    switch (atomic_load(&shim->hits) > 0 ? shim->call : CALL_COUNT) {
+    bool hit = atomic_load(&shim->hits) > 0;
+    if (hit && shim->mode == FAULT_RANDOM) {
+        return true;
+    }
+    switch (hit ? shim->call : CALL_COUNT) {
     case CALL_read:
     case CALL_write:
     case CALL_recv:

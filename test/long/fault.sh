@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fails each system call, each allocation and each thread's start of each scenario of test/fault, on both builds. For every
 # day a part of the cases, chosen by SEED (the day's, unless it is given) and FRACTION (0.3), less than two minutes in all; with
-# FULL=1 every one. A case that failed is printed with the command that runs it again.
+# FULL=1 every one, and once more under the address sanitizer. A case that failed is printed with the command that runs it again.
 # shellcheck source-path=SCRIPTDIR/../checks
 . "$(dirname "$0")/../checks/prelude"
 
@@ -28,15 +28,27 @@ while read -r name file scenario script; do
     find_mutant "$name" "$file" "$scenario" "$script"
 done <"$work/mutants"
 
-# run BUILD: beside the other one.
-run() { nice "build/$1/fault/fault" -s "$seed" -f "$fraction" >"$work/$1" 2>&1 || echo failed >"$work/$1.failed"; }
+builds="native posix"
+if [ "$fraction" = 1 ]; then
+    # What is read or written after it was freed on the way out of an error shows only so.
+    $make BUILD=build/fault-asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" fault &&
+        builds="$builds fault-asan"
+fi
 
-run posix &
-run native
+run() { # BUILD
+    nice env ASAN_OPTIONS=detect_leaks=0 "build/$1/fault/fault" -s "$seed" -f "$fraction" >"$work/$1" 2>&1 ||
+        echo failed >"$work/$1.failed"
+}
+
+for build in $builds; do
+    run "$build" &
+done
 wait
 
-for build in native posix; do
+for build in $builds; do
     echo "$build, SEED=$seed, FRACTION=$fraction:"
     sed 's/^/    /' "$work/$build"
 done
-if [ -e "$work/native.failed" ] || [ -e "$work/posix.failed" ]; then fail "FAULTS FOUND"; fi
+for build in $builds; do
+    [ ! -e "$work/$build.failed" ] || fail "FAULTS FOUND"
+done
