@@ -3,9 +3,9 @@
 What measure.sh has counted, as a table: report.py build/coverage/all.json. With a second argument, the list of what no test
 takes and why, it is also a check: status 1 if too few branches are taken, or a line is not that the list does not have.
 
-An entry of the list is a row of a table: file, function, a quotation of the source in backquotes, reason. It stands for the
-untaken lines and branches of that function that the quotation is found in, and for the untaken lines behind an untaken
-branch that it is found in. Line numbers would rot.
+A row of the list's tables is: file, function, a quotation of the source in backquotes, reason. It stands for the untaken
+lines and branches of that function that the quotation is found in, and for the untaken lines behind an untaken branch that
+it is found in, or behind the first line of a function that is never called. Line numbers would rot.
 """
 
 import json
@@ -33,17 +33,17 @@ class File:
 
     def untaken(self):
         """For each line that is not taken, or of whose branches one is not: number, whether that is the line, its text, and
-        the text of the branch that would lead there."""
-        condition = ""
+        the text of what would lead there: the branch before, or the first line of a function that is never called."""
+        entry = ""
         for line in self.lines:
             number = line["line_number"]
             text = self.text[number].strip()
             whole = line["count"] <= 0
             if not whole:
-                condition = ""
+                entry = ""
             if whole or any(branch["count"] <= 0 for branch in line["branches"]):
-                yield number, whole, text, condition
-                condition = condition if whole else text
+                entry = entry if whole and entry else text
+                yield number, whole, text, entry
 
 
 def read_list(path):
@@ -78,20 +78,20 @@ def compare(files, listed):
     missing = 0
     used = set()
     for file in files:
-        for number, whole, text, condition in file.untaken():
+        for number, whole, text, entry in file.untaken():
             function = file.function_at(number)
-            here = {e for e in listed if e[:2] == (file.name, function) and (e[2] in text or e[2] in condition)}
+            here = {e for e in listed if e[:2] == (file.name, function) and (e[2] in text or e[2] in entry)}
             used |= here
             if not here:
                 missing += whole
                 print(f"{file.name}:{number}: {function}: {'no test takes' if whole else 'a branch of'}: {text}")
     source = {file.name: "\n".join(file.text) for file in files}
-    for entry in listed:
-        if entry[2] not in source.get(entry[0], ""):
+    for row in listed:
+        if row[2] not in source.get(row[0], ""):
             missing += 1
-            print(f"listed, but not in the source: {' '.join(entry)}")
-        elif entry not in used:
-            print(f"listed, but taken: {' '.join(entry)}")
+            print(f"listed, but not in the source: {' '.join(row)}")
+        elif row not in used:
+            print(f"listed, but taken: {' '.join(row)}")
     return missing
 
 
