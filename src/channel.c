@@ -24,7 +24,7 @@ enum { MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
 static void alarm_driver(proc_channel *c)
 {
     bool stale = c->news || (!c->watches_write && !c->write_ended && outbox_can_send(&c->out));
-    if (c->driving && !c->woken && c->wake[1] >= 0 && stale) {
+    if (!c->woken && c->wake[1] >= 0 && stale) {
         int cancel = sys_hold_cancel();
         c->woken = true;
         (void)sys_write(c->wake[1], "", 1);

@@ -134,13 +134,15 @@ static void names_that_begin_like_others_are_told_apart(void **state)
     for (int i = 0; i < NAMES; i++) {
         env[i] = text("%.*s=%d", NAMES - i, letters, i);
     }
-    outcome result = run_child(KID("env"), OPTIONS(.env = env, .env_changes = ARGV("AA", "AAA=x")));
+    outcome result =
+        run_child(KID("env"), OPTIONS(.env = env, .env_changes = ARGV("AA", "AAA=x", "AAAA", "AAAA=back")));
 
     assert_ended(result, 0);
     for (int i = 0; i < NAMES; i++) {
-        assert_int_equal(has_line(result.out, env[i]), i != NAMES - 2 && i != NAMES - 3);
+        assert_int_equal(has_line(result.out, env[i]), i != NAMES - 2 && i != NAMES - 3 && i != NAMES - 4);
     }
     assert_true(has_line(result.out, "AAA=x"));
+    assert_true(has_line(result.out, "AAAA=back"));
 }
 
 static void a_large_environment_arrives_whole(void **state)

@@ -288,6 +288,25 @@ static void more_input_than_there_is_memory_for_is_refused(void **state)
     proc_loop_free(loop);
 }
 
+static void nothing_is_written_at_once(void **state)
+{
+    (void)state;
+    events e = {.name = "a"};
+    proc_loop *loop = make_loop();
+    proc_child *child = start_child(KID("cat"), OPTIONS(.in.kind = PROC_PIPE));
+
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
+    assert_int_equal(proc_loop_write(loop, child, NULL, 0, false), 0);
+    while (e.length == 0) {
+        assert_true(proc_loop_step(loop, IN_TIME) >= 0);
+    }
+    assert_int_equal(proc_loop_write(loop, child, NULL, 0, true), 0);
+    run_loop(loop);
+    assert_string_equal(e.log, "drain drain [exit 0] close ");
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
 static void input_of_a_child_without_handlers_is_written_all_the_same(void **state)
 {
     (void)state;
@@ -330,6 +349,23 @@ static void a_terminal_for_input_and_errors_is_one_stream(void **state)
     assert_non_null(strstr(e.log, "end2 "));
     assert_null(strstr(e.log, "end0 "));
     assert_non_null(strstr(e.log, "[exit 0] close "));
+    proc_child_free(child);
+    proc_loop_free(loop);
+}
+
+static void a_terminal_for_input_alone_ends_as_input(void **state)
+{
+    (void)state;
+    events e = {.name = "a"};
+    proc_loop *loop = make_loop();
+    proc_child *child = start_child(KID("out", "x"), OPTIONS(.in.kind = PROC_PTY, .out.kind = PROC_PIPE));
+
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
+    run_loop(loop);
+    assert_non_null(strstr(e.log, "out1=x "));
+    assert_non_null(strstr(e.log, "end0 "));
+    assert_non_null(strstr(e.log, "end1 "));
+    assert_non_null(strstr(e.log, "[exit 0] "));
     proc_child_free(child);
     proc_loop_free(loop);
 }
@@ -545,6 +581,8 @@ static const struct CMUnitTest tests[] = {
     TEST(a_signal_that_came_wants_no_wait),
     TEST(input_is_queued_behind_what_has_partly_gone),
     TEST(more_input_than_there_is_memory_for_is_refused),
+    TEST(nothing_is_written_at_once),
+    TEST(a_terminal_for_input_alone_ends_as_input),
     TEST(input_of_a_child_without_handlers_is_written_all_the_same),
     TEST(a_terminal_for_input_and_errors_is_one_stream),
     TEST(communicate_reads_a_terminal_for_input_and_errors_as_errors),

@@ -98,6 +98,11 @@ static void an_other_end_that_is_closed_leaves_nothing_to_write(void **state)
     raw_end(&r);
 }
 
+static void free_in_copy(void *channel)
+{
+    proc_channel_free(channel);
+}
+
 /* Among them one with a descriptor, which nobody takes any more. */
 static void a_channel_that_is_freed_drops_what_it_has_kept(void **state)
 {
@@ -113,6 +118,7 @@ static void a_channel_that_is_freed_drops_what_it_has_kept(void **state)
     close(pipe_ends[1]);
     assert_int_equal(proc_channel_call(ends[0], MESSAGE(.type = 3), &reply, 0), -ETIMEDOUT);
     assert_int_equal(proc_channel_timeout(ends[0]), 0);
+    in_copy(free_in_copy, ends[0]);
     free_pair(ends);
     await_end(pipe_ends[0]);
     close(pipe_ends[0]);
