@@ -32,7 +32,7 @@ measure() (
 
 # fail_calls BUILD: a part of the cases, always the same, and all of two scenarios. Whether they pass is for check-fault to say.
 fail_calls() {
-    "$folder/$1/fault/fault" -s 1 -f 0.2 >"$folder/log.fault.$1" 2>&1 || true
+    "$folder/$1/fault/fault" -s 1 -f 0.3 >"$folder/log.fault.$1" 2>&1 || true
     "$folder/$1/fault/fault" -s 1 -f 1 terminal messages >>"$folder/log.fault.$1" 2>&1 || true
 }
 
