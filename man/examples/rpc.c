@@ -34,8 +34,8 @@ static int dream(proc_channel *parent, const proc_message *request)
     proc_message woke = {.type = WOKE};
 
     while (!proc_channel_cancelled(parent, request))
-        poll(NULL, 0, 5);                 /* a piece of the work */
-    int err = answer(parent, request, 0); /* nobody sees it */
+        poll(NULL, 0, 5); /* a piece of the work */
+    int err = fail(parent, request, ETIMEDOUT);
     return err < 0 ? err : proc_channel_send(parent, &woke, PROC_FOREVER);
 }
 
@@ -133,6 +133,9 @@ static int lose_patience(proc_channel *channel)
     proc_message request = {.type = DREAM}, reply;
     int err = proc_channel_call(channel, &request, &reply, 50);
 
+    /* Both look at the time, and either may be the first to say so. */
+    if (err == 0 && (reply.flags & PROC_FAILURE) != 0)
+        err = -(int)reply.type;
     printf("a dream of 50 ms: %s\n", proc_strerror(err));
     proc_message_clear(&reply);
     return err == -ETIMEDOUT ? expect_woken(channel) : err;
