@@ -256,6 +256,24 @@ static void an_entry_too_long_to_be_a_path_is_skipped(void **state)
     assert_places(path, ARGV("/b/tool"));
 }
 
+/* In so small a table some of the longer names have the shorter one's place. */
+static void a_name_is_found_behind_a_longer_one_in_its_place(void **state)
+{
+    (void)state;
+
+    for (int i = 0; i < 200; i++) {
+        const char *const base[] = {text("A%d=long", i), "A=short", NULL};
+        const char *const *env = NULL, *const *bad = NULL;
+        void *memory = NULL;
+
+        assert_int_equal(environment_merge(base, ARGV("A=changed"), NULL, &memory, &env, &bad), 0);
+        assert_string_equal(env[0], base[0]);
+        assert_string_equal(env[1], "A=changed");
+        assert_null(env[2]);
+        free(memory);
+    }
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(without_options_the_parents_environment_is_seen),
     TEST(env_is_the_whole_environment),
@@ -271,6 +289,7 @@ static const struct CMUnitTest tests[] = {
     TEST(an_odd_entry_of_the_parents_environment_is_no_error),
     TEST(the_places_of_path_are_tried_in_order_and_absolute),
     TEST(an_entry_too_long_to_be_a_path_is_skipped),
+    TEST(a_name_is_found_behind_a_longer_one_in_its_place),
 };
 
 HARNESS_MAIN(tests)

@@ -7,6 +7,7 @@
 
 #include "channel.h"
 #include "child.h"
+#include "loop.h"
 
 /* ---- channels ---- */
 
@@ -207,6 +208,28 @@ static void see_signal(int signal, void *ctx)
 {
     (void)signal;
     ++*(int *)ctx;
+}
+
+static void ring(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+/* It is not made up for: one ring for all that was missed. */
+static void a_timer_that_missed_its_times_goes_on_with_the_next(void **state)
+{
+    (void)state;
+    int count = 0;
+    proc_loop *loop = make_loop();
+
+    assert_true(proc_loop_add_timer(loop, 1, 5000, ring, &count) > 0);
+    loop->timers.heap[1]->due -= INT64_C(60000) * 1000000; /* as if a minute had passed */
+    assert_int_equal(proc_loop_step(loop, 0), 1);
+    assert_int_equal(count, 1);
+    int left = proc_loop_timeout(loop);
+    assert_true(left > 0 && left <= 5000);
+    assert_int_equal(proc_loop_step(loop, 0), 0);
+    proc_loop_free(loop);
 }
 
 static void a_signal_that_came_wants_no_wait(void **state)
@@ -578,6 +601,7 @@ static const struct CMUnitTest tests[] = {
     TEST(one_descriptor_may_cancel_children_and_be_watched_too),
     TEST(a_handler_may_free_who_is_told_next_of_the_same_descriptor),
     TEST(a_descriptor_that_was_closed_under_the_loop_does_not_keep_it_busy),
+    TEST(a_timer_that_missed_its_times_goes_on_with_the_next),
     TEST(a_signal_that_came_wants_no_wait),
     TEST(input_is_queued_behind_what_has_partly_gone),
     TEST(more_input_than_there_is_memory_for_is_refused),
