@@ -382,6 +382,21 @@ static void a_reply_that_comes_too_late_loses_its_descriptors(void **state)
     free_pair(ends);
 }
 
+/* Linux looks for sockets that hold nothing but each other when one is closed, unless it is at that just then. */
+static void await_collection(int fd)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+
+    for (int64_t end = now_ms() + IN_TIME; poll(&wanted, 1, 1) == 0 && now_ms() < end;) {
+        int pair[2];
+
+        make_sockets(pair);
+        close(pair[0]);
+        close(pair[1]);
+    }
+    await_end(fd);
+}
+
 static void a_channel_that_travels_through_itself_leaks_nothing(void **state)
 {
     (void)state;
@@ -396,7 +411,7 @@ static void a_channel_that_travels_through_itself_leaks_nothing(void **state)
     close(pipe_ends[1]);
     free_pair(ends);
 
-    await_end(pipe_ends[0]); /* the last holder of the other end is gone */
+    await_collection(pipe_ends[0]); /* the last holder of the other end is gone */
     close(pipe_ends[0]);
 }
 
