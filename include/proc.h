@@ -452,7 +452,7 @@ int proc_channel_open(proc_channel **channel, int read_fd, int write_fd, const p
 /* Queue, do not write yet (several go out in one system call): it goes with the next send, call, request, reply, flush
  * or recv of any thread, also with a recv that is waiting already. A large one (16 KiB or more) may be written at once
  * when nothing else waits. On any error nothing was queued:
- *   -EAGAIN            the high-water mark; or it has to wait for the other end's limits
+ *   -EAGAIN            the high-water mark; or it has to wait for the other end's limits: try again, which looks for them
  *   -EPIPE             the other end is gone, or this one was shut down
  *   -EMSGSIZE, -E2BIG  more bytes or descriptors than the other end takes; descriptors through anything but a
  *                      Unix-domain socket

@@ -207,6 +207,16 @@ bool message_has_room_again(const proc_channel *c)
     return c->refused && !c->write_ended && c->hello_came && message_has_room(c, &refused);
 }
 
+/* Who posts again and again, and flushes in between, reads nowhere else. */
+static void look_for_limits(proc_channel *c)
+{
+    int cancel = sys_hold_cancel();
+    c->drained = false;
+    (void)channel_read(c);
+    channel_parse(c, false);
+    sys_release_cancel(cancel);
+}
+
 int proc_channel_post(proc_channel *channel, const proc_message *message)
 {
     int err = message_check(message);
@@ -216,6 +226,9 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
     bool calls = message->size >= LARGE_MESSAGE || message->fd_count > 0; /* the system, that is */
     int cancel = calls ? sys_hold_cancel() : 0;
     channel_lock(channel);
+    if (channel->refused && !channel->hello_came && !fits_limits(channel, message)) {
+        look_for_limits(channel);
+    }
     err = message_admit(channel, message, false);
     if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN)) {
         err = -EAGAIN;

@@ -130,6 +130,31 @@ static void what_has_come_is_received_without_waiting_each_time(void **state)
     free_pair(ends);
 }
 
+static void a_large_post_that_is_tried_again_goes_once_the_limits_are_here(void **state)
+{
+    (void)state;
+    enum { SIZE = 70000 };
+    char *data = pattern(SIZE);
+    proc_channel *ends[2];
+    raw r;
+
+    raw_begin(&r, NULL);
+    assert_int_equal(proc_channel_post(r.channel, MESSAGE(.data = data, .size = SIZE)), -EAGAIN);
+    assert_int_equal(proc_channel_flush(r.channel, IN_TIME), 0);
+    raw_greet(&r, 1024 * 1024);
+    assert_int_equal(proc_channel_post(r.channel, MESSAGE(.data = data, .size = SIZE)), 0);
+    raw_end(&r);
+
+    /* Both have said theirs already. */
+    assert_int_equal(proc_channel_pair(ends, NULL), 0);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.data = data, .size = SIZE)), -EAGAIN);
+    assert_int_equal(proc_channel_flush(ends[0], IN_TIME), 0);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 5, .data = data, .size = SIZE)), 0);
+    assert_int_equal(proc_channel_flush(ends[0], IN_TIME), 0);
+    expect_message(ends[1], 5, data, SIZE);
+    free_pair(ends);
+}
+
 static void the_rest_of_a_message_that_has_begun_is_pending(void **state)
 {
     (void)state;
@@ -635,6 +660,7 @@ static const struct CMUnitTest tests[] = {
     TEST(large_messages_wait_for_the_hello),
     TEST(every_size_arrives_whole),
     TEST(what_has_come_is_received_without_waiting_each_time),
+    TEST(a_large_post_that_is_tried_again_goes_once_the_limits_are_here),
     TEST(the_rest_of_a_message_that_has_begun_is_pending),
     TEST(no_size_is_too_large_for_a_limit_of_this_end),
     TEST(what_was_posted_goes_with_a_recv_whose_message_is_here_already),
