@@ -220,8 +220,8 @@ typedef struct proc_options {
     bool detached;
     /* 0: none. From the start; then it is stopped. This, grace_ms and cancel_fd act inside every waiting call on the
      * child (read, write, wait, communicate) and in its loop, nowhere else: read and write go on to the stream's end,
-     * wait says timed_out. They end a drain too (status stays PROC_EXITED). A start that blocks before the program runs (a dead
-     * network disk) cannot be bounded. */
+     * wait says timed_out. They end a drain too (status stays PROC_EXITED). A start that blocks before the program runs
+     * (a dead network disk) cannot be bounded. */
     int timeout_ms;
     /* 0: SIGTERM. */
     int stop_signal;

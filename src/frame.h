@@ -67,6 +67,7 @@ static inline size_t frame_padded(size_t size)
 
 /* NULL, or why the bytes are no header that this end may be sent. */
 hidden const char *frame_decode(frame *f, const unsigned char bytes[FRAME_HEADER_SIZE], const frame_limits *limits);
+
 /* How a stream is cut into frames; each way is a row. */
 typedef struct framing {
     const char *name;
