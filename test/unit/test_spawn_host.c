@@ -264,6 +264,7 @@ static void start_children_in_a_storm(void *arg)
     storm = fork();
     if (storm == 0) {
         signal(SIGUSR1, SIG_IGN);
+        alarm(60); /* it ends, too, where a test before its kill has failed */
         for (;;) {
             kill(0, SIGUSR1);
         }
@@ -297,6 +298,9 @@ static void no_handler_of_the_host_runs_in_a_child(void **state)
 {
     (void)state;
     NOT_UNDER_VALGRIND();
+    if (THREAD_SANITIZER) {
+        SKIP("the thread sanitizer holds signals back, and hands them out at the end of fork, in the child too");
+    }
 
     handler_record = mmap(NULL, sizeof *handler_record, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     in_copy(start_children_in_a_storm, (void *)KID("exit", "0"));
