@@ -20,17 +20,22 @@ extern void __tsan_init(void) __attribute__((weak));
 
 int launch_force = LAUNCH_ANY;
 
-/* ---- the child's stack: one is kept, more are made while several threads start children ---- */
+/* ---- the child's stack: kept for the next, as many as that many threads take who start children at once ---- */
 
 enum { STACK_SIZE = 64 * 1024, GUARD_SIZE = 64 * 1024 }; /* a guard of any page size there is */
+enum { MOST_SPARE = 8 };
 
-static _Atomic(void *) spare_stack;
+static _Atomic(void *) spare_stacks[MOST_SPARE];
 
 static int take_stack(void **stack)
 {
-    *stack = atomic_exchange_explicit(&spare_stack, NULL, memory_order_acquire);
-    if (*stack != NULL) {
-        return 0;
+    for (int i = 0; i < MOST_SPARE; i++) {
+        if (atomic_load_explicit(&spare_stacks[i], memory_order_relaxed) != NULL) {
+            *stack = atomic_exchange_explicit(&spare_stacks[i], NULL, memory_order_acquire);
+            if (*stack != NULL) {
+                return 0;
+            }
+        }
     }
     void *memory = mmap(NULL, GUARD_SIZE + STACK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (memory == MAP_FAILED) {
@@ -47,11 +52,14 @@ static int take_stack(void **stack)
 
 static void put_stack(void *stack)
 {
-    void *none = NULL;
-    if (!atomic_compare_exchange_strong_explicit(&spare_stack, &none, stack, memory_order_release,
-                                                 memory_order_relaxed)) {
-        (void)munmap(stack, GUARD_SIZE + STACK_SIZE);
+    for (int i = 0; i < MOST_SPARE; i++) {
+        void *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(&spare_stacks[i], &none, stack, memory_order_release,
+                                                    memory_order_relaxed)) {
+            return;
+        }
     }
+    (void)munmap(stack, GUARD_SIZE + STACK_SIZE);
 }
 
 /* ---- what this system turned out to do ---- */
