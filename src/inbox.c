@@ -126,19 +126,21 @@ static void tell_space(const inbox *in, unsigned char **at, size_t *room)
     *room = in->slab->capacity - in->end;
 }
 
-/* A large frame alone: where realloc moves pages, nothing is copied. */
-static int grow_slab(inbox *in, size_t capacity, unsigned char **at, size_t *room)
+/* Nobody looks at the slab: it serves again, larger for a large frame. Where realloc moves pages, that copies nothing. */
+static int reuse_slab(inbox *in, size_t capacity, unsigned char **at, size_t *room)
 {
     size_t have = in->end - in->start;
     memmove(in->slab->data, in->slab->data + in->start, have);
     in->start = 0;
     in->end = have;
-    slab *larger = realloc(in->slab, sizeof *larger + capacity);
-    if (larger == NULL) {
-        return -ENOMEM;
+    if (capacity != in->slab->capacity) {
+        slab *larger = realloc(in->slab, sizeof *larger + capacity);
+        if (larger == NULL) {
+            return -ENOMEM;
+        }
+        larger->capacity = capacity;
+        in->slab = larger;
     }
-    larger->capacity = capacity;
-    in->slab = larger;
     tell_space(in, at, room);
     return 0;
 }
@@ -150,8 +152,9 @@ int inbox_space(inbox *in, unsigned char **at, size_t *room)
     }
     if (in->slab == NULL || in->slab->capacity - in->end < LEAST_SLAB_ROOM) {
         size_t have = in->end - in->start, capacity = wanted_capacity(in);
-        if (capacity > INBOX_SLAB_SIZE && in->slab != NULL && is_ours_alone(in->slab)) {
-            return grow_slab(in, capacity, at, room);
+        if (in->slab != NULL && is_ours_alone(in->slab) &&
+            (capacity > INBOX_SLAB_SIZE || in->slab->capacity == INBOX_SLAB_SIZE)) {
+            return reuse_slab(in, capacity, at, room);
         }
         slab *next = new_slab(in, capacity);
         if (next == NULL) {
