@@ -11,6 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef SOCK_CLOEXEC
+#define SOCK_CLOEXEC 0
+#endif
 #ifndef MSG_CMSG_CLOEXEC
 #define MSG_CMSG_CLOEXEC 0
 #endif
@@ -25,7 +28,7 @@ enum { BUFFER_SIZE = 256 * 1024 };
 
 int socket_pair(int ends[2])
 {
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
         ends[0] = ends[1] = -1;
         return -errno;
     }
@@ -35,8 +38,8 @@ int socket_pair(int ends[2])
         if (err == 0) {
             err = sys_raise_fd(&ends[i]);
         }
-        if (err == 0 && fcntl(ends[i], F_SETFD, FD_CLOEXEC) < 0) {
-            err = -errno;
+        if (SOCK_CLOEXEC == 0) {
+            (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC);
         }
         (void)setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size); /* a wish */
         (void)setsockopt(ends[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof size);

@@ -1,4 +1,4 @@
-/* wrap: setsockopt */
+/* wrap: setsockopt socketpair */
 /*
  * Channels under bad conditions: the smallest buffers, signals without end, a peer that stands still, descriptors where none
  * belong and a kernel that cannot refuse them, a descriptor that was closed by somebody else.
@@ -28,6 +28,35 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
         return -1;
     }
     return __real_setsockopt(fd, level, name, value, size);
+}
+
+/* ---- another thread that forks at the wrong moment ---- */
+
+static bool passed_on; /* an end was not close-on-exec at once */
+
+int __real_socketpair(int domain, int type, int protocol, int ends[2]);
+int __wrap_socketpair(int domain, int type, int protocol, int ends[2]);
+
+int __wrap_socketpair(int domain, int type, int protocol, int ends[2])
+{
+    int result = __real_socketpair(domain, type, protocol, ends);
+
+    for (int i = 0; result == 0 && i < 2; i++) {
+        passed_on = passed_on || (fcntl(ends[i], F_GETFD) & FD_CLOEXEC) == 0;
+    }
+    return result;
+}
+
+static void no_end_of_a_pair_can_reach_a_program_that_another_thread_starts(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+
+    passed_on = false;
+    make_pair(ends, NULL);
+    free_pair(ends);
+
+    assert_false(passed_on);
 }
 
 /* ---- the smallest buffers ---- */
@@ -479,6 +508,7 @@ static void one_that_floods_does_not_starve_ninety_nine_that_are_quiet(void **st
 }
 
 static const struct CMUnitTest tests[] = {
+    TEST(no_end_of_a_pair_can_reach_a_program_that_another_thread_starts),
     TEST(the_smallest_buffers_lose_nothing),
     TEST(thousands_that_were_posted_go_with_one_flush),
     TEST(interrupted_channels_and_loops_go_on),
