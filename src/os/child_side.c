@@ -216,7 +216,8 @@ CHILD_SIDE static int set_group(const launch_plan *plan)
 CHILD_SIDE static int follow_parent(pid_t parent)
 {
     int err = sys_die_with_parent();
-    if (err == 0 && getppid() != parent) {
+    pid_t now = getppid(); /* 0: it is in another namespace, dead or alive */
+    if (err == 0 && now != parent && now != 0) {
         (void)kill(getpid(), SIGKILL); /* it died before we asked */
     }
     return err;
