@@ -184,6 +184,29 @@ static void more_groups_than_the_system_takes_are_refused(void **state)
     assert_refused(result, -EINVAL, PROC_STEP_GROUPS, "user");
 }
 
+static void ask_for_the_rights_that_were_lent_out(void *arg)
+{
+    gid_t groups[64];
+    int count = getgroups(COUNT(groups), groups);
+    const proc_user root = {.uid = 0, .gid = getgid(), .groups = groups, .group_count = (size_t)count};
+
+    assert_true(count >= 0);
+    assert_int_equal(seteuid(NOBODY), 0);
+    outcome result = run_child(arg, OPTIONS(.user = &root));
+
+    assert_ended(result, 0);
+    assert_int_equal(number_field(result.out, "uid"), 0);
+    assert_int_equal(number_field(result.out, "euid"), 0);
+}
+
+static void a_program_that_keeps_its_rights_in_reserve_may_give_them_to_a_child(void **state)
+{
+    (void)state;
+    NEEDS_RIGHTS();
+
+    in_copy(ask_for_the_rights_that_were_lent_out, (void *)PUBLIC_KID("ids"));
+}
+
 static proc_child *volatile left_behind; /* never freed: the end of this process is to end it */
 
 static void start_and_end_as_another_user(void *arg)
@@ -334,6 +357,7 @@ static const struct CMUnitTest tests[] = {
     TEST(the_program_is_run_with_the_childs_rights),
     TEST(limits_and_priority_are_set_while_there_are_rights),
     TEST(more_groups_than_the_system_takes_are_refused),
+    TEST(a_program_that_keeps_its_rights_in_reserve_may_give_them_to_a_child),
     TEST(die_with_parent_holds_for_another_user_too),
     TEST(without_rights_nobody_else_can_be_had),
     TEST(without_rights_one_may_still_name_oneself),
