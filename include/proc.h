@@ -64,7 +64,7 @@ typedef enum proc_step {
     PROC_STEP_LAUNCH,  /* fork itself; -ECHILD: killed before it ran the program [launch: the program] */
     PROC_STEP_PARENT,  /* asking to die with the parent [parent: "die_with_parent"] */
     PROC_STEP_GROUP,   /* new session or process group [group: "group"] */
-    PROC_STEP_FDS,     /* placing the descriptors [fds: "in", "out", "err", "fds[i]"] */
+    PROC_STEP_FDS,     /* placing the descriptors [fds: "in", "out", "err", "fds[i]", "channel"] */
     PROC_STEP_CHDIR,   /* [chdir: the directory] */
     PROC_STEP_UMASK,   /* [umask: "umask"] */
     PROC_STEP_LIMIT,   /* [limit: "limits[i]"] */
@@ -329,7 +329,7 @@ void proc_child_free(proc_child *child);
 
 typedef struct proc_result {
     proc_status status;
-    char *out, *err;                   /* never NULL after a start; a NUL follows the last byte */
+    char *out, *err;                   /* not NULL after a start, unless -ENOMEM; a NUL follows the last byte */
     size_t out_size, err_size;         /* bytes, without that NUL */
     bool out_truncated, err_truncated; /* a limit was hit */
     bool incomplete;                   /* drain_ms ran out: somebody still held the pipe */
@@ -379,7 +379,7 @@ typedef struct proc_message {
      * what is sent; proc_channel_reply takes that of its request. */
     uint32_t id;
     uint32_t flags;
-    /* A received request: milliseconds that its caller still waited when it came, at least 1; 0 for ever. Ignored in
+    /* A received request: milliseconds that its caller still waited when it was sent, at least 1; 0 for ever. Ignored in
      * what is sent. */
     uint32_t time_left;
     const void *data; /* the payload; received: at a multiple of 8; NULL will do for size 0 */

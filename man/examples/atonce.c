@@ -8,8 +8,10 @@ static void told(int err, proc_result *result, void *command)
     char end[64];
 
     proc_status_format(&result->status, end, sizeof end);
-    printf("%s: %s\n%s%s", (const char *)command,
-           err < 0 ? proc_strerror(err) : end, result->out, result->err);
+    printf("%s: %s\n", (const char *)command,
+           err < 0 ? proc_strerror(err) : end);
+    if (result->out != NULL) /* else memory ran out */
+        printf("%s%s", result->out, result->err);
 }
 
 int main(int argc, char *argv[])

@@ -18,7 +18,9 @@ static int digest(const char *path, char sum[65])
         fprintf(stderr, "digest: %s\n", text);
     } else if (err < 0 || !proc_status_ok(&result.status)) {
         proc_status_format(&result.status, text, sizeof text);
-        fprintf(stderr, "digest: sha256sum: %s: %s", text, result.err);
+        fprintf(stderr, "digest: sha256sum: %s: %s",
+                err < 0 ? proc_strerror(err) : text,
+                result.err != NULL ? result.err : "\n");
     }
     int found = 0;
     if (err == 0 && proc_status_ok(&result.status)) {

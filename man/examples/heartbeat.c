@@ -39,7 +39,8 @@ static void told(int err, proc_result *result, void *ctx)
 {
     int *code = ctx;
 
-    printf("%s%s", result->out, result->err);
+    if (result->out != NULL) /* else memory ran out */
+        printf("%s%s", result->out, result->err);
     *code = err < 0 ? 1 : result->status.code;
     proc_loop_stop(loop); /* the beat would go on */
 }

@@ -15,7 +15,8 @@ static void told(int err, proc_result *result, void *ctx)
     (void)ctx;
     if (err < 0)
         printf("%s\n", proc_strerror(err));
-    printf("%s%s", result->out, result->err);
+    if (result->out != NULL) /* else memory ran out */
+        printf("%s%s", result->out, result->err);
     fflush(stdout);
     running--;
 }

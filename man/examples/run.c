@@ -28,12 +28,14 @@ int main(int argc, char *argv[])
     if (error.code < 0) {
         proc_error_format(&error, text, sizeof text);
         fprintf(stderr, "run: %s\n", text);
+        proc_result_clear(&result);
         return 1;
     }
     if (err < 0 && err != -ETIMEDOUT)
         fprintf(stderr, "run: %s\n", proc_strerror(err));
 
-    fwrite(result.out, 1, result.out_size, stdout);
+    if (result.out_size > 0)
+        fwrite(result.out, 1, result.out_size, stdout);
     proc_status_format(&result.status, text, sizeof text);
     fprintf(stderr, "run: %s%s\n", text,
             result.out_truncated ? ", output cut" : "");

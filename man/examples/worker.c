@@ -12,9 +12,9 @@ static int work(proc_channel *parent)
 
     while ((err = proc_channel_recv(parent, &request, PROC_FOREVER)) == 0) {
         uint64_t number = *(const uint64_t *)request.data, factor = 2;
-        while (factor * factor <= number && number % factor != 0)
+        while (factor <= number / factor && number % factor != 0)
             factor++;
-        factor = factor * factor <= number ? factor : number;
+        factor = factor <= number / factor ? factor : number;
         proc_message reply = {.data = &factor, .size = sizeof factor};
         err = proc_channel_reply(parent, &request, &reply, PROC_FOREVER);
         if (err < 0)
