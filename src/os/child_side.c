@@ -325,7 +325,6 @@ CHILD_SIDE static int walk_plan(walk *w)
     launch_plan *plan = w->plan;
     int err;
 
-    w->at.step = PROC_STEP_SIGNALS;
     sys_reset_signals(plan->keep_signals); /* before anything is unblocked: no handler of the parent's may run here */
 
     w->at.step = PROC_STEP_GROUP;

@@ -61,7 +61,7 @@ typedef struct launch_plan {
 typedef struct launch_failure {
     proc_step step;
     int err;
-    int index; /* of the move, the limit or the path that it was about */
+    int index; /* of the move or the limit that it was about */
 } launch_failure;
 
 /* 0, with *pid and *pidfd (-1 where the system has none), once the program runs; else -errno, *failure filled, no child left. */

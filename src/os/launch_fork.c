@@ -23,23 +23,23 @@ static bool read_record(int fd, launch_report *report)
 }
 
 /*
- * End of file tells that the program runs or that the child is dead; what came last tells which. But if another thread
- * has forked a copy of this process just then, the copy holds the pipe too, perhaps for ever: so look whether the child is
- * dead, and after PATIENCE_MS believe in an exec of which nothing bad is heard.
+ * If another thread has forked a copy of this process just then, the copy holds the pipe too, perhaps for ever, and the end
+ * of file does not come: so look whether the child is dead, and after PATIENCE_MS believe in an exec of which nothing bad is
+ * heard.
  */
 void launch_read_report(int fd, pid_t pid, int pidfd, launch_report *report)
 {
     enum { LOOK_MS = 50, PATIENCE_MS = 10000 };
     struct pollfd pipe = {.fd = fd, .events = POLLIN};
-    int64_t executing_at = SYS_NEVER;
+    int64_t heard_at = SYS_NEVER;
     for (bool dead = false;;) {
         int64_t now = sys_now();
         if (sys_poll(&pipe, 1, dead ? 0 : sys_deadline(now, LOOK_MS)) != 0) { /* where it fails the read waits */
             if (!read_record(fd, report)) {
                 return;
             }
-            executing_at = now;
-        } else if (dead || (executing_at != SYS_NEVER && now - executing_at > PATIENCE_MS * SYS_MS)) {
+            heard_at = now;
+        } else if (dead || (heard_at != SYS_NEVER && now - heard_at > PATIENCE_MS * SYS_MS)) {
             return;
         } else {
             int ended = sys_peek(pid, pidfd);

@@ -144,10 +144,8 @@ int launch(launch_plan *plan, pid_t *pid, int *pidfd, launch_failure *failure)
     if (!fork_only) {
         int err = launch_by_vfork(plan, pid, pidfd, failure);
         if (err == 0) {
-            int raised = sys_raise_fd(pidfd); /* the kernel takes the lowest number, which may be a closed 0, 1 or 2 */
-            if (raised < 0) {
-                *pidfd = -1;
-            }
+            /* The kernel takes the lowest number, which may be a closed 0, 1 or 2. Where no other is left it is -1. */
+            (void)sys_raise_fd(pidfd);
             return 0;
         }
         if (!is_refusal(failure)) {

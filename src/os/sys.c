@@ -78,13 +78,15 @@ int sys_pipe(int ends[2])
     return err;
 }
 
-/* Not repeated on EINTR: Linux has freed the number by then, and another thread may have it. */
+/*
+ * Not repeated on EINTR: Linux has freed the number by then, and another thread may have it. Nothing of ours is lost when it
+ * fails otherwise: these are pipes, sockets, terminals, and files that a child writes.
+ */
 void sys_close(int *fd)
 {
     if (*fd >= 0) {
         int saved = errno;
-        (void)close(
-            *fd); /* nothing of ours is lost by a failing close: pipes, terminals and files that a child writes */
+        (void)close(*fd);
         errno = saved;
         *fd = -1;
     }
