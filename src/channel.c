@@ -15,6 +15,21 @@ enum { MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
 #include <time.h>
 #include <unistd.h>
 
+/* ---- what there is to say ---- */
+
+/* The window holds something back: asked once, so that not even the smallest rest is waited for too long. */
+static bool has_to_ask(const proc_channel *c)
+{
+    const outbox_queue *q = &c->out.queues[OUTBOX_GATED];
+    bool stuck = c->hello_came && c->out.begun == NULL && q->start < q->end;
+    return stuck && !c->ping_out && c->retry_at == SYS_NEVER;
+}
+
+bool channel_has_to_write(const proc_channel *c)
+{
+    return !c->write_ended && (outbox_can_send(&c->out) || c->pong_due || channel_has_to_tell(c) || has_to_ask(c));
+}
+
 /* ---- lock and wait ---- */
 
 /*
@@ -23,7 +38,7 @@ enum { MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
  */
 static void alarm_driver(proc_channel *c)
 {
-    bool stale = c->news || (!c->watches_write && !c->write_ended && outbox_can_send(&c->out));
+    bool stale = c->news || (!c->watches_write && channel_has_to_write(c));
     if (!c->woken && c->wake[1] >= 0 && stale) {
         int cancel = sys_hold_cancel();
         c->woken = true;
@@ -45,8 +60,8 @@ void channel_unlock_quietly(proc_channel *c)
 
 static bool needs_attention(const proc_channel *c)
 {
-    return c->kept_count > 0 || inbox_has_part(&c->in) || outbox_can_send(&c->out) || message_has_room_again(c) ||
-           (!c->told_end && (c->read_ended || c->error < 0));
+    return c->kept_count > 0 || inbox_has_part(&c->in) || outbox_can_send(&c->out) || channel_has_to_write(c) ||
+           message_has_room_again(c) || (!c->told_end && (c->read_ended || c->error < 0));
 }
 
 void channel_unlock(proc_channel *c)
@@ -250,12 +265,6 @@ void channel_grant_ahead(proc_channel *c)
     grant(c, c->received);
 }
 
-static bool is_stuck(const proc_channel *c)
-{
-    const outbox_queue *q = &c->out.queues[OUTBOX_GATED];
-    return c->hello_came && c->out.begun == NULL && q->start < q->end;
-}
-
 static void queue_control(proc_channel *c)
 {
     if (c->pong_due) {
@@ -305,8 +314,7 @@ void channel_write(proc_channel *c)
     }
     queue_control(c);
     write_queued(c);
-    /* Held back by the window: ask once, so that not even the smallest rest is waited for too long. */
-    if (is_stuck(c) && !c->ping_out && !c->write_ended && c->retry_at == SYS_NEVER) {
+    if (!c->write_ended && has_to_ask(c)) {
         const frame ping = {.kind = FRAME_PING, .id = ++c->ping_id};
         c->ping_out = outbox_put(&c->out, OUTBOX_URGENT, &ping, NULL, NULL) == 0;
         c->ping_ack = c->out.acked;

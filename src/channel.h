@@ -129,9 +129,11 @@ static inline void channel_lock(proc_channel *c)
 {
     (void)pthread_mutex_lock(&c->lock);
 }
-hidden void channel_unlock(proc_channel *c);                /* wakes whoever may have something to do */
-hidden void channel_unlock_quietly(proc_channel *c);        /* the observer knows */
-hidden void channel_write(proc_channel *c);                 /* as far as it goes */
+hidden void channel_unlock(proc_channel *c);         /* wakes whoever may have something to do */
+hidden void channel_unlock_quietly(proc_channel *c); /* the observer knows */
+hidden void channel_write(proc_channel *c);          /* as far as it goes */
+/* It would have something to write: also what it makes up itself, a question, an answer or an acknowledgement. */
+hidden bool channel_has_to_write(const proc_channel *c);
 hidden bool channel_read(proc_channel *c);                  /* once, and parses what came; false: nothing came */
 hidden void channel_parse(proc_channel *c, bool one);       /* `one`: until there is something for recv */
 hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or -ETIMEDOUT, or another failure */

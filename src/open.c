@@ -282,7 +282,7 @@ short proc_channel_events(const proc_channel *channel)
     proc_channel *c = unlocked(channel);
     channel_lock(c);
     short events = c->read_ended ? 0 : POLLIN;
-    if (!c->write_ended && c->retry_at == SYS_NEVER && outbox_can_send(&c->out)) {
+    if (c->retry_at == SYS_NEVER && channel_has_to_write(c)) {
         events |= POLLOUT;
     }
     channel_unlock(c);
