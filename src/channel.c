@@ -190,11 +190,12 @@ int channel_wait(proc_channel *c, int64_t deadline)
     }
     if (c->peer_gone) {
         /* Nothing was here to read since then, and nobody is left, even if what the child has started holds on to it. */
-        c->read_ended = c->write_ended = c->news = true;
+        c->read_ended = true;
+        channel_end_writing(c);
         return 0;
     }
     if (c->read_ended && !outbox_can_send(&c->out)) {
-        c->write_ended = c->news = true; /* no acknowledgement, no reply, no HELLO will come any more */
+        channel_end_writing(c); /* no acknowledgement, no reply, no HELLO will come any more */
         return 0;
     }
     if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
@@ -208,7 +209,13 @@ int channel_wait(proc_channel *c, int64_t deadline)
     return err == -ETIMEDOUT ? 0 : err; /* the caller looks once more, and is told the next time */
 }
 
-/* ---- failing ---- */
+/* ---- ends and failures ---- */
+
+void channel_end_writing(proc_channel *c)
+{
+    c->write_ended = c->news = true;
+    outbox_drop_fds(&c->out);
+}
 
 void channel_fail(proc_channel *c, int error, const char *why)
 {
@@ -216,7 +223,8 @@ void channel_fail(proc_channel *c, int error, const char *why)
         c->error = error;
         c->why = why;
     }
-    c->read_ended = c->write_ended = true;
+    c->read_ended = true;
+    channel_end_writing(c);
     c->part_by = c->retry_at = SYS_NEVER;
     inbox_drop_fds(&c->in);
     rpc_end(c);
@@ -300,8 +308,7 @@ static void write_queued(proc_channel *c)
             outbox_sent(&c->out, &batch, 0);
             return;
         } else {
-            c->write_ended = c->news =
-                true; /* EPIPE, ECONNRESET: nobody reads; what they sent before can still be read */
+            channel_end_writing(c); /* EPIPE, ECONNRESET: nobody reads; what they sent before can still be read */
         }
     }
 }

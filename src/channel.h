@@ -142,6 +142,8 @@ hidden int channel_wait(proc_channel *c, int64_t deadline); /* 0: look again, or
 hidden int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *reads);
 /* As much is kept as may be, in bytes or in descriptors. */
 hidden bool channel_is_full(const proc_channel *c);
+/* Nobody reads any more: what is queued stays for flush to complain about, but holds on to no descriptor. */
+hidden void channel_end_writing(proc_channel *c);
 hidden void channel_fail(proc_channel *c, int error, const char *why);
 static inline void channel_drop_frame(proc_channel *c, inbox_frame *f)
 {

@@ -204,7 +204,8 @@ static void read_last_words(loop_channel *l)
 {
     proc_channel *c = l->channel;
     channel_lock(c);
-    c->peer_gone = c->write_ended = true;
+    c->peer_gone = true;
+    channel_end_writing(c);
     c->drained = false;
     c->read_ended = !channel_read(c) || c->read_ended;
     channel_unlock_quietly(c);

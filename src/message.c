@@ -331,7 +331,7 @@ size_t proc_channel_pending(const proc_channel *channel)
     }
     proc_channel *c = (proc_channel *)(uintptr_t)channel;
     channel_lock(c);
-    size_t pending = outbox_pending(&c->out);
+    size_t pending = c->write_ended ? 0 : outbox_pending(&c->out);
     channel_unlock(c);
     return pending;
 }

@@ -45,12 +45,21 @@ static void drop_first_fds(outbox_queue *q)
     free(first);
 }
 
-void outbox_free(outbox *o)
+void outbox_drop_fds(outbox *o)
 {
+    int cancel = sys_hold_cancel();
     for (int i = 0; i < OUTBOX_QUEUES; i++) {
         while (o->queues[i].first_fds != NULL) {
             drop_first_fds(&o->queues[i]);
         }
+    }
+    sys_release_cancel(cancel);
+}
+
+void outbox_free(outbox *o)
+{
+    outbox_drop_fds(o);
+    for (int i = 0; i < OUTBOX_QUEUES; i++) {
         free(o->queues[i].data);
     }
 }

@@ -55,6 +55,7 @@ static inline size_t outbox_weight(size_t size)
 
 hidden void outbox_init(outbox *o, uint32_t window);
 hidden void outbox_free(outbox *o);
+hidden void outbox_drop_fds(outbox *o); /* for good: nothing of it will be sent any more */
 /* Queues a frame with its payload; fds are the outbox's from then on. -ENOMEM: nothing was queued. */
 hidden int outbox_put(outbox *o, int queue, const frame *f, const void *payload, const int *fds);
 /* May a frame go now, by the window alone? */

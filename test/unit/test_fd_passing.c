@@ -503,6 +503,69 @@ static void what_cannot_be_under_way_yet_goes_later(void **state)
     in_copy(send_more_than_may_be_under_way, NULL);
 }
 
+/* ---- to nobody ---- */
+
+typedef struct lent_pipe {
+    int read_end, write_end;
+} lent_pipe;
+
+static lent_pipe make_lent_pipe(void)
+{
+    int ends[2];
+    make_pipe(ends);
+    return (lent_pipe){.read_end = ends[0], .write_end = ends[1]};
+}
+
+/* Ours is closed, and the channel has no copy left. */
+static void expect_given_back(lent_pipe *p)
+{
+    char byte;
+    close(p->write_end);
+    assert_int_equal(fcntl(p->read_end, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(read(p->read_end, &byte, 1), 0);
+    close(p->read_end);
+}
+
+static void descriptors_that_nobody_will_read_are_closed_at_once(void **state)
+{
+    (void)state;
+    proc_channel *ends[2];
+    lent_pipe posted = make_lent_pipe(), sent = make_lent_pipe();
+
+    make_pair(ends, &some_fds);
+    assert_int_equal(proc_channel_post(ends[0], MESSAGE(.fds = &posted.write_end, .fd_count = 1)), 0);
+    proc_channel_free(ends[1]);
+    assert_int_equal(proc_channel_pending(ends[0]), FRAME_HEADER_SIZE);
+    assert_int_equal(proc_channel_send(ends[0], MESSAGE(.fds = &sent.write_end, .fd_count = 1), 0), -EPIPE);
+
+    assert_int_equal(proc_channel_pending(ends[0]), 0);
+    expect_given_back(&posted);
+    expect_given_back(&sent);
+    assert_int_equal(proc_channel_flush(ends[0], 0), -EPIPE); /* what was posted is lost */
+    proc_channel_free(ends[0]);
+}
+
+static void descriptors_that_wait_when_the_channel_fails_are_closed_at_once(void **state)
+{
+    (void)state;
+    enum { SIZE = 40 * 1024 }; /* more than half of the least window: the second one waits */
+    lent_pipe lent = make_lent_pipe();
+    raw r;
+
+    raw_meet(&r, NULL);
+    assert_int_equal(proc_channel_send(r.channel, MESSAGE(.data = pattern(SIZE), .size = SIZE), 0), 0);
+    assert_int_equal(
+        proc_channel_send(r.channel,
+                          MESSAGE(.data = pattern(SIZE), .size = SIZE, .fds = &lent.write_end, .fd_count = 1), 0),
+        0);
+    raw_frame(&r, (frame){.kind = FRAME_HELLO, .type = FRAME_HELLO_TYPE}, NULL); /* a second one */
+    expect_end(r.channel, -EPROTO);
+
+    expect_given_back(&lent);
+    assert_int_equal(proc_channel_pending(r.channel), 0);
+    raw_end(&r);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_listening_socket_serves_in_both_processes_and_on_in_one),
     TEST(an_accepted_connection_is_answered_by_the_child),
@@ -517,6 +580,8 @@ static const struct CMUnitTest tests[] = {
     TEST(a_channel_that_travels_through_itself_leaks_nothing),
     TEST(a_received_descriptor_never_takes_a_standard_number),
     TEST(what_cannot_be_under_way_yet_goes_later),
+    TEST(descriptors_that_nobody_will_read_are_closed_at_once),
+    TEST(descriptors_that_wait_when_the_channel_fails_are_closed_at_once),
 };
 
 HARNESS_MAIN(tests)
