@@ -396,16 +396,19 @@ static char **after_grandchild(char **args)
     return NULL;
 }
 
+static pid_t forked_by;
+
 static char **start_grandchild(char **args, int new_session)
 {
     char **rest = after_grandchild(args);
-    pid_t pid = fork();
+    pid_t parent = getpid(), pid = fork();
 
     if (pid < 0) {
         _exit(EXIT_BROKEN);
     }
     if (pid == 0) {
         alarm(LIFETIME_SECONDS); /* a test that failed may have left it behind */
+        forked_by = parent;
         if (new_session) {
             setsid();
         }
@@ -425,6 +428,15 @@ static char **verb_grandchild(char **args)
 static char **verb_setsid_grandchild(char **args)
 {
     return start_grandchild(args, 1);
+}
+
+/* orphaned: in a grandchild, waits until the one that forked it has ended */
+static char **verb_orphaned(char **args)
+{
+    while (getppid() == forked_by) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return args;
 }
 
 /* reap: waits for one grandchild */
@@ -488,6 +500,7 @@ static const struct {
     {"setpgid", 1, verb_setpgid},
     {"grandchild", 0, verb_grandchild},
     {"setsid-grandchild", 0, verb_setsid_grandchild},
+    {"orphaned", 0, verb_orphaned},
     {"reap", 0, verb_reap},
 };
 

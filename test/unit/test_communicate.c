@@ -417,10 +417,13 @@ static void a_cancel_descriptor_that_hung_up_stops_the_child(void **state)
 static void the_time_of_the_child_counts_from_its_start(void **state)
 {
     (void)state;
-    proc_child *child = start_child(KID("out", "so far", "hang"), OPTIONS(.out.kind = PROC_PIPE, .timeout_ms = 300));
+    lifeline line = lifeline_make();
+    proc_child *child = start_child(KID("out", "so far", "ready", "5", "hang"),
+                                    OPTIONS(.out.kind = PROC_PIPE, .timeout_ms = 300, HOLDS(line)));
     char first;
     proc_result result;
 
+    lifeline_await_ready(&line);
     assert_int_equal(proc_child_read(child, 1, &first, 1, LATEST_MS), 1);
     assert_int_equal(communicate(child, NULL, &result), -ETIMEDOUT);
 
@@ -429,6 +432,7 @@ static void the_time_of_the_child_counts_from_its_start(void **state)
     assert_string_equal(result.out, "o far");
     assert_true(result.status.wall_ns >= 300 * (int64_t)MILLION);
     proc_child_free(child);
+    lifeline_await_end(&line);
 }
 
 static void each_overflow_mode_works_as_in_exec(void **state)

@@ -239,10 +239,21 @@ static void pmap_shows_how_far_it_is_on_a_terminal(void **state)
 
 /* ---- the others ---- */
 
+/* A command that reads it waits for the end of another one, which holds it open: exec 9>gate. */
+static const char *make_gate(const char *name)
+{
+    const char *path = test_path(name);
+
+    assert_int_equal(mkfifo(path, 0600), 0);
+    return path;
+}
+
 static void tail_shows_lines_as_they_come(void **state)
 {
     (void)state;
-    said s = run_example(ARGV(example("tail"), "echo a; sleep 0.3; printf b", "echo x >&2; exit 2"));
+    const char *gate = make_gate("gate"); /* open while the second command runs */
+    said s = run_example(ARGV(example("tail"), text("echo a; cat %s; sleep 0.3; printf b", gate),
+                              text("exec 9>%s; echo x >&2; exit 2", gate)));
 
     assert_int_equal(s.code, 0);
     assert_non_null(strstr(s.out, "1: a\n"));
@@ -255,16 +266,22 @@ static void tail_shows_lines_as_they_come(void **state)
 static void atonce_tells_ends_as_they_come(void **state)
 {
     (void)state;
-    said s = run_example(ARGV(example("atonce"), "sleep 0.4; echo slow", "echo quick; exit 3"));
+    const char *gate = make_gate("gate");
+    const char *slow = text("cat %s; sleep 0.3; echo slow", gate), *quick = text("exec 9>%s; echo quick; exit 3", gate);
+    said s = run_example(ARGV(example("atonce"), slow, quick));
 
     assert_int_equal(s.code, 0);
-    assert_string_equal(s.out, "echo quick; exit 3: exit 3\nquick\nsleep 0.4; echo slow: exit 0\nslow\n");
+    assert_string_equal(s.out, text("%s: exit 3\nquick\n%s: exit 0\nslow\n", quick, slow));
 }
 
 static void nested_runs_each_line_of_its_input(void **state)
 {
     (void)state;
-    said s = run_with(ARGV(example("nested")), "echo one\nsleep 0.3; echo late\necho two >&2", NULL);
+    const char *one = make_gate("one"), *two = make_gate("two");
+    said s = run_with(
+        ARGV(example("nested")),
+        text("exec 9>%s; echo one\ncat %s %s; sleep 0.3; echo late\nexec 9>%s; echo two >&2", one, one, two, two),
+        NULL);
 
     if (POSIX_BUILD) {
         assert_int_equal(s.code, 1);
@@ -280,13 +297,19 @@ static void nested_runs_each_line_of_its_input(void **state)
 static void heartbeat_ends_with_its_command(void **state)
 {
     (void)state;
-    proc_child *child = start_child(ARGV(example("heartbeat"), "echo go; sleep 1.1; exit 4"),
+    const char *gate = make_gate("gate");
+    proc_child *child = start_child(ARGV(example("heartbeat"), text("echo go; cat %s; exit 4", gate)),
                                     OPTIONS(.in.kind = PROC_PIPE, .out.kind = PROC_PIPE, .err.kind = PROC_PIPE));
+    char beat;
+
+    assert_int_equal(proc_child_read(child, 2, &beat, 1, PATIENCE), 1);
+    assert_int_equal(beat, '.');
+    close(open(gate, O_WRONLY | O_CLOEXEC)); /* once the command waits for it */
     outcome result = finish_child(child);
 
     assert_ended(result, 4);
     assert_string_equal(result.out, "go\n");
-    assert_string_equal(result.complaint, ".");
+    assert_int_equal(strspn(result.complaint, "."), result.complaint_size); /* another, or none, meanwhile */
 }
 
 static const struct CMUnitTest tests[] = {

@@ -340,8 +340,9 @@ static void without_a_drain_time_all_output_is_awaited(void **state)
     (void)state;
     proc_result result;
 
-    assert_int_equal(run_file(&result, KID("grandchild", "sleep", "150", "out", "late", "--", "out", "early "), NULL),
-                     0);
+    assert_int_equal(
+        run_file(&result, KID("grandchild", "orphaned", "sleep", "150", "out", "late", "--", "out", "early "), NULL),
+        0);
 
     assert_exited(result.status, 0);
     assert_string_equal(result.out, "early late");
@@ -354,7 +355,8 @@ static void a_long_drain_time_is_not_waited_for_when_the_pipes_close(void **stat
     int64_t begin = now_ms();
     proc_result result;
 
-    assert_int_equal(run_file(&result, KID("grandchild", "sleep", "50", "out", "late", "--", "out", "early "),
+    assert_int_equal(run_file(&result,
+                              KID("grandchild", "orphaned", "sleep", "50", "out", "late", "--", "out", "early "),
                               OPTIONS(.drain_ms = LATEST_MS)),
                      0);
 

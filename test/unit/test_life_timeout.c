@@ -130,11 +130,14 @@ static void a_child_may_end_as_it_likes_when_it_is_stopped(void **state)
 static void what_is_written_within_the_grace_is_kept(void **state)
 {
     (void)state;
+    const char *const *argv = KID("on", "TERM", "out", " cleaned up", "out", "x", "hang");
     proc_result result;
+    int grace_ms = 100;
 
-    assert_int_equal(run_timed(&result, KID("on", "TERM", "out", " cleaned up", "out", "x", "hang"),
-                               (proc_options){.grace_ms = 100}),
-                     -ETIMEDOUT);
+    do { /* a busy machine may need longer for the first word of it */
+        assert_int_equal(run_timed(&result, argv, (proc_options){.grace_ms = grace_ms}), -ETIMEDOUT);
+        grace_ms *= 4;
+    } while (result.out_size <= 1 && grace_ms < LATEST_MS);
 
     assert_string_equal(result.out, "x cleaned up");
     assert_true(result.status.forced);
@@ -163,7 +166,7 @@ static void a_grandchild_that_ignores_the_stop_signal_is_killed_with_the_group(v
     proc_result result;
 
     assert_int_equal(run_timed(&result, KID("grandchild", "ignore", "TERM", "out", "x", "hang", "--", "hang"),
-                               (proc_options){.grace_ms = 100, HOLDS(line)}),
+                               (proc_options){.grace_ms = LATEST_MS, HOLDS(line)}),
                      -ETIMEDOUT);
 
     assert_killed(result.status, SIGTERM); /* the child itself obeyed */
@@ -184,7 +187,7 @@ static void a_grandchild_that_left_the_session_cannot_defeat_the_time(void **sta
                      -ETIMEDOUT);
 
     assert_true(now_ms() - begin < LATEST_MS);
-    assert_killed(result.status, SIGTERM);
+    assert_int_equal(result.status.state, PROC_SIGNALED);
     assert_true(result.status.timed_out && result.incomplete);
     lifeline_let_go(&line);
     assert_false(lifeline_has_end(&line));
@@ -198,9 +201,9 @@ static void the_time_ends_a_drain_too_and_the_exit_code_stays(void **state)
     lifeline line = lifeline_make();
     proc_result result;
 
-    assert_int_equal(
-        run_timed(&result, KID("grandchild", "out", "x", "hang", "--", "exit", "3"), (proc_options){HOLDS(line)}),
-        -ETIMEDOUT);
+    assert_int_equal(run_timed(&result, KID("grandchild", "orphaned", "out", "x", "hang", "--", "exit", "3"),
+                               (proc_options){HOLDS(line)}),
+                     -ETIMEDOUT);
 
     assert_exited(result.status, 3);
     assert_true(result.status.timed_out);
@@ -213,9 +216,9 @@ static void the_time_ends_a_drain_that_nobody_else_can_end(void **state)
     (void)state;
     proc_result result;
 
-    assert_int_equal(
-        run_timed(&result, KID("setsid-grandchild", "pid", "hang", "--", "exit", "3"), (proc_options){.grace_ms = 100}),
-        -ETIMEDOUT);
+    assert_int_equal(run_timed(&result, KID("setsid-grandchild", "orphaned", "pid", "hang", "--", "exit", "3"),
+                               (proc_options){.grace_ms = 100}),
+                     -ETIMEDOUT);
 
     assert_exited(result.status, 3);
     assert_true(result.status.timed_out && result.incomplete);
@@ -233,7 +236,7 @@ static void exec_is_cancelled_by_a_descriptor(void **state)
 
     assert_int_equal(run_file(&result,
                               KID("grandchild", "ignore", "TERM", "hang", "--", "out", "so far", "ready", "5", "hang"),
-                              OPTIONS(.cancel_fd = line.read_end, .grace_ms = 100, HOLDS(line))),
+                              OPTIONS(.cancel_fd = line.read_end, .grace_ms = LATEST_MS, HOLDS(line))),
                      -ECANCELED);
 
     assert_killed(result.status, SIGTERM);
@@ -274,7 +277,7 @@ static void cancel_ends_a_drain_too(void **state)
     lifeline line = lifeline_make();
     proc_result result;
 
-    assert_int_equal(run_file(&result, KID("grandchild", "sleep", "50", "ready", "5", "hang", "--", "exit", "3"),
+    assert_int_equal(run_file(&result, KID("grandchild", "orphaned", "ready", "5", "hang", "--", "exit", "3"),
                               OPTIONS(.cancel_fd = line.read_end, HOLDS(line))),
                      -ECANCELED);
 
@@ -321,20 +324,22 @@ static void wait_stops_a_child_whose_time_ran_out(void **state)
 static void a_wait_may_be_shorter_than_the_time_of_the_child(void **state)
 {
     (void)state;
-    proc_child *child = start_child(KID("hang"), OPTIONS(.timeout_ms = 200));
-    proc_status status;
     int waits = 0;
 
-    while (proc_child_wait(child, 20, &status) == -ETIMEDOUT) {
-        assert_int_equal(status.state, PROC_RUNNING);
-        assert_false(status.timed_out);
-        waits++;
-    }
+    for (int timeout_ms = 200; waits == 0 && timeout_ms < LATEST_MS; timeout_ms *= 4) { /* a start may be slow */
+        proc_child *child = start_child(KID("hang"), OPTIONS(.timeout_ms = timeout_ms));
+        proc_status status;
 
+        while (proc_child_wait(child, 20, &status) == -ETIMEDOUT) {
+            assert_int_equal(status.state, PROC_RUNNING);
+            assert_false(status.timed_out);
+            waits++;
+        }
+        assert_killed(status, SIGTERM);
+        assert_true(status.timed_out);
+        proc_child_free(child);
+    }
     assert_true(waits > 0);
-    assert_killed(status, SIGTERM);
-    assert_true(status.timed_out);
-    proc_child_free(child);
 }
 
 static void even_a_wait_of_no_time_sees_that_the_childs_is_over(void **state)
@@ -414,24 +419,29 @@ static void when_its_time_ran_out_the_rest_of_its_group_is_killed_as_it_ends(voi
 static void read_goes_on_to_the_end_of_the_stream(void **state)
 {
     (void)state;
-    proc_child *child = start_child(KID("on", "TERM", "out", "bye", "out", "hi", "hang"),
-                                    OPTIONS(.timeout_ms = 300, .grace_ms = 100, .out.kind = PROC_PIPE));
-    int64_t cpu = own_cpu_ms();
-    char said[16] = "";
+    char said[16];
     size_t size = 0;
-    proc_status status;
 
-    for (ssize_t got; (got = proc_child_read(child, 1, said + size, sizeof said - 1 - size, PROC_FOREVER)) != 0;) {
-        assert_true(got > 0);
-        size += (size_t)got;
+    for (int slower = 1; size < 5 && slower < 100; slower *= 4) { /* until the child had the time to say both */
+        proc_child *child =
+            start_child(KID("on", "TERM", "out", "bye", "out", "hi", "hang"),
+                        OPTIONS(.timeout_ms = 300 * slower, .grace_ms = 100 * slower, .out.kind = PROC_PIPE));
+        int64_t cpu = own_cpu_ms();
+        proc_status status;
+
+        memset(said, 0, sizeof said);
+        size = 0;
+        for (ssize_t got; (got = proc_child_read(child, 1, said + size, sizeof said - 1 - size, PROC_FOREVER)) != 0;) {
+            assert_true(got > 0);
+            size += (size_t)got;
+        }
+        assert_int_equal(proc_child_wait(child, LATEST_MS, &status), 0);
+        assert_int_equal(status.state, PROC_SIGNALED);
+        assert_true(status.timed_out && (size < 5 || status.forced));
+        assert_true(own_cpu_ms() - cpu < 250); /* it waited, and did not look all the time */
+        proc_child_free(child);
     }
-    assert_int_equal(proc_child_wait(child, LATEST_MS, &status), 0);
-
     assert_string_equal(said, "hibye");
-    assert_killed(status, SIGKILL);
-    assert_true(status.timed_out && status.forced);
-    assert_true(own_cpu_ms() - cpu < 250); /* it waited, and did not look all the time */
-    proc_child_free(child);
 }
 
 static void read_ends_a_child_that_never_stops_writing(void **state)

@@ -2,6 +2,7 @@
  * Children in a loop: what is told, in which order, and what the loop does by itself.
  */
 #include "events.h"
+#include "lifeline.h"
 
 static void output_comes_before_the_exit_and_the_exit_before_the_close(void **state)
 {
@@ -150,11 +151,13 @@ static void the_time_limit_ends_the_wait_for_a_stream_that_others_hold(void **st
 
     make_pipe(gate);
     const proc_fd_map map = {.child = 9, .parent = gate[0]};
-    proc_child *child =
-        add_noted(loop, &e, ARGV("sh", "-c", "(read x <&9; echo late) & echo early"),
-                  OPTIONS(.in.kind = PROC_NULL, .fds = &map, .fd_count = 1, .err.kind = PROC_NULL, .timeout_ms = 300));
+    proc_child *child = start_child(ARGV("sh", "-c", "(read x <&9; echo late) & echo early"),
+                                    OPTIONS(.fds = &map, .fd_count = 1, .out.kind = PROC_PIPE, .timeout_ms = 300));
     close(gate[0]);
+    await_state(proc_child_pid(child), "Z"); /* it ended in time, however long that took */
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
     run_loop(loop);
+    assert_non_null(strstr(e.log, "out1=early"));
     assert_string_equal(strstr(e.log, "[exit 0]"), "[exit 0] end1 close ");
     close(gate[1]);
     proc_child_free(child);
@@ -168,16 +171,21 @@ static void a_child_that_ignores_the_stop_signal_delays_nobody(void **state)
     (void)state;
     proc_loop *loop = make_loop();
     events deaf = {.length = 0}, other = {.length = 0};
-    proc_child *a = add_noted(loop, &deaf, KID("ignore", text("%d", SIGTERM), "out", "r", "hang"),
-                              OPTIONS(.in.kind = PROC_NULL, .timeout_ms = 50, .grace_ms = 200));
-    proc_child *b = add_noted(loop, &other, KID("exit", "0"), NULL);
+    lifeline line = lifeline_make();
+    proc_child *a = start_child(KID("ignore", "TERM", "ready", "5", "hang"),
+                                OPTIONS(.timeout_ms = 1, .grace_ms = LATEST_MS, HOLDS(line)));
 
+    lifeline_await_ready(&line);
+    assert_int_equal(proc_loop_add_child(loop, a, &noting, &deaf), 0);
+    proc_child *b = add_noted(loop, &other, KID("exit", "0"), NULL);
     while (strstr(other.log, "close") == NULL) {
         assert_true(proc_loop_step(loop, IN_TIME) >= 0);
     }
     assert_null(strstr(deaf.log, "close"));
+    assert_int_equal(proc_child_stop(a, 50, NULL), 0); /* the rest of its grace would be longer */
     run_loop(loop);
     assert_non_null(strstr(deaf.log, "[SIGKILL (timed out, forced)] close "));
+    lifeline_await_end(&line);
     proc_child_free(a);
     proc_child_free(b);
     proc_loop_free(loop);

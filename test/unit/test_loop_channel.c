@@ -343,15 +343,27 @@ static void threads_call_over_a_channel_that_is_in_the_loop(void **state)
 
 /* ---- fairness ---- */
 
+typedef struct conversation {
+    proc_loop *loop;
+    int messages;
+    events child;
+} conversation;
+
 static void pong(proc_channel *c, proc_message *m, void *ctx)
 {
-    ++*(int *)ctx;
+    conversation *talk = ctx;
+
+    talk->messages++;
     assert_int_equal(proc_channel_post(c, MESSAGE(.type = m->type)), 0);
 }
 
-static void stop_it(void *ctx)
+static void stop_when_all_had_their_turn(void *ctx)
 {
-    proc_loop_stop(ctx);
+    conversation *talk = ctx;
+
+    if (talk->messages > 1000 && strstr(talk->child.log, "close ") != NULL) {
+        proc_loop_stop(talk->loop);
+    }
 }
 
 static void an_endless_conversation_starves_neither_timers_nor_children(void **state)
@@ -359,25 +371,22 @@ static void an_endless_conversation_starves_neither_timers_nor_children(void **s
     (void)state;
     static const proc_handlers ponging = {.on_message = pong};
     proc_loop *loop = make_loop();
-    events e = {.length = 0};
+    conversation talk = {.loop = loop};
     proc_channel *ends[2];
-    int messages = 0;
 
     make_pair(ends, NULL);
-    add_channel(loop, ends[0], &ponging, &messages);
-    add_channel(loop, ends[1], &ponging, &messages);
+    add_channel(loop, ends[0], &ponging, &talk);
+    add_channel(loop, ends[1], &ponging, &talk);
     for (int i = 0; i < 50; i++) {
         assert_int_equal(proc_channel_post(ends[0], MESSAGE(.type = 1)), 0);
     }
-    proc_child *child = add_noted(loop, &e, KID("out", "heard", "exit", "0"), NULL);
+    proc_child *child = add_noted(loop, &talk.child, KID("out", "heard", "exit", "0"), NULL);
     proc_child *loud = start_child(ARGV("yes"), OPTIONS(.out.kind = PROC_PIPE));
     static const proc_handlers none;
     assert_int_equal(proc_loop_add_child(loop, loud, &none, NULL), 0);
-    assert_true(proc_loop_add_timer(loop, 300, 0, stop_it, loop) > 0);
-    run_loop(loop);
-    assert_true(messages > 1000);
-    assert_non_null(strstr(e.log, "out1=heard"));
-    assert_non_null(strstr(e.log, "close "));
+    assert_true(proc_loop_add_timer(loop, 100, 10, stop_when_all_had_their_turn, &talk) > 0);
+    run_loop(loop); /* which fails when its time is over */
+    assert_non_null(strstr(talk.child.log, "out1=heard"));
     proc_child_free(child);
     proc_child_free(loud);
     free_pair(ends);

@@ -2,6 +2,7 @@
  * Commands in a loop: the same results as those that wait, exactly once, and thousands of children at a time.
  */
 #include "events.h"
+#include "lifeline.h"
 
 #include <sys/resource.h>
 
@@ -13,7 +14,7 @@ typedef struct told {
     bool out_truncated, incomplete;
 } told;
 
-static void keep_result(int err, proc_result *result, void *ctx)
+static void take_result(int err, proc_result *result, void *ctx)
 {
     told *t = ctx;
 
@@ -65,8 +66,6 @@ static void a_command_gives_what_proc_exec_gives(void **state)
         {"no-such-program", {.env_changes = (const char *const[]){"LC_ALL=C", NULL}, .err.kind = PROC_NULL}},
         {"cat", {.input = "fed", .input_size = 3}},
         {"cat; pwd", {.cwd = "/"}},
-        {"echo start; sleep 60", {.timeout_ms = 200}},
-        {"trap '' TERM; echo start; sleep 60", {.timeout_ms = 150, .grace_ms = 50}},
         {"head -c 100000 /dev/zero", {.max_buffer = 1000}},
         {"head -c 100000 /dev/zero", {.max_buffer = 1000, .overflow = PROC_OVERFLOW_HEAD}},
         {"head -c 100000 /dev/zero; echo end", {.max_buffer = 1000, .overflow = PROC_OVERFLOW_TAIL}},
@@ -77,7 +76,7 @@ static void a_command_gives_what_proc_exec_gives(void **state)
     told all[COUNT(cases)] = {{.calls = 0}};
 
     for (size_t i = 0; i < COUNT(cases); i++) {
-        assert_int_equal(proc_loop_exec(loop, cases[i].command, &cases[i].options, keep_result, &all[i]), 0);
+        assert_int_equal(proc_loop_exec(loop, cases[i].command, &cases[i].options, take_result, &all[i]), 0);
     }
     run_loop(loop);
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -91,6 +90,37 @@ static void a_command_gives_what_proc_exec_gives(void **state)
     proc_loop_free(loop);
 }
 
+/* What a command says before its time is over, it does not say in time where the start is slow: then with more time. */
+static void a_command_whose_time_runs_out_gives_what_proc_exec_gives(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"echo start; sleep 60", "trap '' TERM; echo start; sleep 60"};
+    proc_loop *loop = make_loop();
+
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        bool said = false;
+
+        for (int timeout_ms = 150; !said && timeout_ms < IN_TIME; timeout_ms *= 4) {
+            const proc_options options = {.timeout_ms = timeout_ms, .grace_ms = i == 0 ? 0 : 50};
+            told t = {.calls = 0};
+            proc_result expected;
+
+            assert_int_equal(proc_loop_exec(loop, commands[i], &options, take_result, &t), 0);
+            run_loop(loop);
+            int err = proc_exec(&expected, commands[i], &options);
+            assert_int_equal(err, -ETIMEDOUT);
+            said = t.out_size > 0 && expected.out_size > 0;
+            if (said) {
+                expect_same(&t, err, &expected);
+            }
+            proc_result_clear(&expected);
+            drop_told(&t);
+        }
+        assert_true(said);
+    }
+    proc_loop_free(loop);
+}
+
 static void a_start_that_fails_is_told_at_once_and_no_handler_called(void **state)
 {
     (void)state;
@@ -98,17 +128,17 @@ static void a_start_that_fails_is_told_at_once_and_no_handler_called(void **stat
     told t = {.calls = 0};
     proc_error error;
 
-    assert_int_equal(proc_loop_execfile(loop, ARGV("/nonexistent"), OPTIONS(.error = &error), keep_result, &t),
+    assert_int_equal(proc_loop_execfile(loop, ARGV("/nonexistent"), OPTIONS(.error = &error), take_result, &t),
                      -ENOENT);
     assert_int_equal(error.step, PROC_STEP_EXEC);
-    assert_int_equal(proc_loop_exec(loop, "true", OPTIONS(.cwd = "/nonexistent", .error = &error), keep_result, &t),
+    assert_int_equal(proc_loop_exec(loop, "true", OPTIONS(.cwd = "/nonexistent", .error = &error), take_result, &t),
                      -ENOENT);
     assert_int_equal(error.step, PROC_STEP_CHDIR);
-    assert_int_equal(proc_loop_exec(loop, NULL, OPTIONS(.error = &error), keep_result, &t), -EINVAL);
+    assert_int_equal(proc_loop_exec(loop, NULL, OPTIONS(.error = &error), take_result, &t), -EINVAL);
     assert_string_equal(error.subject, "command");
     assert_int_equal(proc_loop_exec(loop, "true", OPTIONS(.error = &error), NULL, &t), -EINVAL);
     assert_string_equal(error.subject, "handler");
-    assert_int_equal(proc_loop_exec(NULL, "true", NULL, keep_result, &t), -EINVAL);
+    assert_int_equal(proc_loop_exec(NULL, "true", NULL, take_result, &t), -EINVAL);
     assert_int_equal(proc_loop_run(loop, PROC_FOREVER), 0);
     assert_int_equal(t.calls, 0);
     proc_loop_free(loop);
@@ -123,7 +153,7 @@ static void input_is_copied(void **state)
     char *input = malloc(SIZE);
 
     memset(input, 'x', SIZE);
-    assert_int_equal(proc_loop_execfile(loop, KID("cat"), OPTIONS(.input = input, .input_size = SIZE), keep_result, &t),
+    assert_int_equal(proc_loop_execfile(loop, KID("cat"), OPTIONS(.input = input, .input_size = SIZE), take_result, &t),
                      0);
     memset(input, 'y', SIZE);
     free(input);
@@ -145,7 +175,7 @@ static void one_descriptor_cancels_them_all(void **state)
     make_pipe(cancel);
     for (size_t i = 0; i < COUNT(all); i++) {
         assert_int_equal(
-            proc_loop_exec(loop, "echo started; sleep 60", OPTIONS(.cancel_fd = cancel[0]), keep_result, &all[i]), 0);
+            proc_loop_exec(loop, "echo started; sleep 60", OPTIONS(.cancel_fd = cancel[0]), take_result, &all[i]), 0);
     }
     assert_int_equal(proc_loop_run(loop, 100), -ETIMEDOUT);
     assert_int_equal(write(cancel[1], "x", 1), 1);
@@ -160,10 +190,22 @@ static void one_descriptor_cancels_them_all(void **state)
     close(cancel[1]);
 }
 
+static void await_all_children(void)
+{
+    char pids[4096], *at = pids;
+    const char *path = text("/proc/self/task/%ld/children", (long)getpid());
+
+    snprintf(pids, sizeof pids, "%s", read_file(path));
+    for (pid_t pid; (pid = (pid_t)strtol(at, &at, 10)) > 0;) {
+        await_state(pid, "Z");
+    }
+}
+
 static void be_busy(void *ctx)
 {
     (void)ctx;
-    usleep(300000);
+    await_all_children();
+    let_pass(200);
 }
 
 /* The loop comes to look when the time is over, but the command had ended in time, and all that it wrote is there. */
@@ -175,15 +217,15 @@ static void a_command_that_ended_in_time_has_not_timed_out_when_the_loop_was_bus
 
     assert_true(proc_loop_add_timer(loop, 0, 0, be_busy, NULL) > 0);
     assert_int_equal(
-        proc_loop_execfile(loop, KID("out", "a", "exit", "3"), OPTIONS(.timeout_ms = 150), keep_result, &one), 0);
+        proc_loop_execfile(loop, KID("out", "a", "exit", "3"), OPTIONS(.timeout_ms = 150), take_result, &one), 0);
     assert_int_equal(
-        proc_loop_execfile(loop, KID("write", "1", "60000"), OPTIONS(.timeout_ms = 150), keep_result, &loud), 0);
+        proc_loop_execfile(loop, KID("write", "1", "60000"), OPTIONS(.timeout_ms = 150), take_result, &loud), 0);
     assert_int_equal(proc_loop_execfile(loop, KID("exit", "4"),
                                         OPTIONS(.timeout_ms = 150, .out.kind = PROC_NULL, .err.kind = PROC_NULL),
-                                        keep_result, &mute),
+                                        take_result, &mute),
                      0);
     assert_int_equal(proc_loop_execfile(loop, ARGV("sh", "-c", "echo early; sleep 100 & exit 0"),
-                                        OPTIONS(.drain_ms = 100), keep_result, &held),
+                                        OPTIONS(.drain_ms = 100), take_result, &held),
                      0);
     run_loop(loop);
     assert_int_equal(one.err, 0);
@@ -209,7 +251,7 @@ static void freeing_the_loop_kills_what_runs_and_says_so(void **state)
     proc_loop *loop = make_loop();
     told t = {.calls = 0};
 
-    assert_int_equal(proc_loop_exec(loop, "echo started; sleep 60 & wait", NULL, keep_result, &t), 0);
+    assert_int_equal(proc_loop_exec(loop, "echo started; sleep 60 & wait", NULL, take_result, &t), 0);
     while (proc_loop_run(loop, 0) == -ETIMEDOUT && proc_loop_step(loop, 50) == 0 && t.calls == 0) {
         static int steps;
         if (++steps == 4) {
@@ -341,7 +383,7 @@ static void free_a_loop_whose_command_is_out_of_reach(void *program)
     assert_int_equal(setgid(65534), 0);
     assert_int_equal(setuid(65534), 0);
     assert_int_equal(proc_loop_execfile(loop, ARGV(program, "regain", "ready", "6", "readbyte", "5"),
-                                        OPTIONS(.fds = maps, .fd_count = 2), keep_result, &t),
+                                        OPTIONS(.fds = maps, .fd_count = 2), take_result, &t),
                      0);
     await_byte(ready[0]);
     proc_loop_free(loop);
@@ -371,6 +413,7 @@ static void a_command_that_may_not_be_killed_holds_no_loop_up(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(a_command_gives_what_proc_exec_gives),
+    TEST(a_command_whose_time_runs_out_gives_what_proc_exec_gives),
     TEST(a_start_that_fails_is_told_at_once_and_no_handler_called),
     TEST(input_is_copied),
     TEST(one_descriptor_cancels_them_all),

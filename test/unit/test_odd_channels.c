@@ -202,10 +202,12 @@ static void talk_in_a_storm(void *arg)
 
     proc_loop *loop = make_loop();
     events e = {.length = 0};
-    proc_child *child = add_noted(loop, &e, KID("sleep", "100", "out", "text", "exit", "3"), NULL);
+    proc_child *child =
+        add_noted(loop, &e, KID("readbyte", "0", "out", "text", "exit", "3"), OPTIONS(.in.kind = PROC_PIPE));
     begin = now_ms();
     assert_int_equal(proc_loop_run(loop, 20), -ETIMEDOUT);
     assert_true(now_ms() - begin >= 20);
+    assert_int_equal(proc_child_close(child, 0), 0);
     run_loop(loop);
     assert_non_null(strstr(e.log, "out1=text "));
     assert_non_null(strstr(e.log, "[exit 3] close "));
