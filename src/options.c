@@ -73,14 +73,14 @@ static int refuse(proc_error *error, int code, const char *option)
 
 static int check_program(const plan_program *program, const proc_options *options, proc_error *error)
 {
+    if (program->shell ? options->file != NULL : options->shell != NULL) {
+        return refuse(error, -EINVAL, program->shell ? "file" : "shell");
+    }
     if (program->call) {
         return program->entry == NULL ? refuse(error, -EINVAL, "entry") : 0;
     }
     if (program->argv == NULL || program->argv[0] == NULL) {
         return refuse(error, -EINVAL, program->shell ? "command" : "argv");
-    }
-    if (program->shell ? options->file != NULL : options->shell != NULL) {
-        return refuse(error, -EINVAL, program->shell ? "file" : "shell");
     }
     if (program->file != NULL && program->file[0] == '\0') {
         return refuse(error, -EINVAL, "shell");

@@ -426,6 +426,9 @@ static void options_that_make_no_sense_are_refused(void **state)
     assert_int_equal(proc_fork_call(&child, NULL, NULL, OPTIONS(.error = &error)), -EINVAL);
     assert_null(child);
     assert_string_equal(error.subject, "entry");
+    assert_int_equal(proc_fork_call(&child, echo, NULL, OPTIONS(.shell = "/bin/sh", .error = &error)), -EINVAL);
+    assert_null(child);
+    assert_string_equal(error.subject, "shell");
     assert_int_equal(proc_fork(NULL, KID("exit", "0"), OPTIONS(.error = &error)), -EINVAL);
     assert_string_equal(error.subject, "child");
     assert_int_equal(proc_fork_call(NULL, echo, NULL, NULL), -EINVAL);
