@@ -317,6 +317,7 @@ int proc_channel_shutdown(proc_channel *channel)
         /* Behind the messages: in their queue, where the window holds back what is in front of it. */
         err = channel->write_ended ? -EPIPE : outbox_put(&channel->out, OUTBOX_GATED, &end, NULL, NULL);
         channel->shut = err == 0;
+        channel->news = true; /* to who waits for room */
         channel_write(channel);
     }
     channel_unlock(channel);

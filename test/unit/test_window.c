@@ -136,13 +136,40 @@ static void a_loop_answers_a_question_that_another_call_has_read(void **state)
     raw_end(&r);
 }
 
-int main(int argc, char **argv)
+static void *send_one_more(void *arg)
 {
-    static const struct CMUnitTest tests[] = {
-        TEST(a_recv_that_waits_asks_for_room_for_what_is_posted),
-        TEST(a_poll_loop_of_one_s_own_asks_for_room_once),
-        TEST(a_loop_asks_for_room_for_what_is_posted),
-        TEST(a_loop_answers_a_question_that_another_call_has_read),
-    };
-    return harness_main(argc, argv, tests, sizeof tests / sizeof tests[0]);
+    return (void *)(intptr_t)proc_channel_send(arg, MESSAGE(.type = 1), PROC_FOREVER);
 }
+
+static void a_shutdown_ends_the_wait_for_room(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *result;
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.high_water = 1));
+    post_half_and_more(&r);
+    assert_int_equal(proc_channel_flush(r.channel, IN_TIME), 0);
+    post_half_and_more(&r);
+    assert_int_equal(pthread_create(&thread, NULL, send_one_more, r.channel), 0);
+    await_driver(r.channel);
+
+    assert_int_equal(proc_channel_shutdown(r.channel), 0);
+
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_int_equal((intptr_t)result, -EPIPE);
+    close(r.fd); /* nothing to linger for */
+    r.fd = -1;
+    raw_end(&r);
+}
+
+static const struct CMUnitTest tests[] = {
+    TEST(a_recv_that_waits_asks_for_room_for_what_is_posted),
+    TEST(a_poll_loop_of_one_s_own_asks_for_room_once),
+    TEST(a_loop_asks_for_room_for_what_is_posted),
+    TEST(a_loop_answers_a_question_that_another_call_has_read),
+    TEST(a_shutdown_ends_the_wait_for_room),
+};
+
+HARNESS_MAIN(tests)
