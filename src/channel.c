@@ -140,7 +140,7 @@ int channel_peer_exit_fd(proc_channel *c)
     return c->read_ended ? -1 : c->exit_fd;
 }
 
-static bool is_peer_gone(proc_channel *c)
+bool channel_has_lost_peer(proc_channel *c)
 {
     struct pollfd exit = {.fd = channel_peer_exit_fd(c), .events = POLLIN};
     return exit.fd >= 0 && sys_poll(&exit, 1, 0) > 0;
@@ -199,7 +199,7 @@ int channel_wait(proc_channel *c, int64_t deadline)
         return 0;
     }
     if (deadline == 0 || (deadline != SYS_NEVER && deadline <= sys_now())) {
-        c->peer_gone = is_peer_gone(c);
+        c->peer_gone = channel_has_lost_peer(c);
         bool look = c->drained || c->peer_gone;
         c->drained = false;
         return look ? 0 : -ETIMEDOUT;

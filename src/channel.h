@@ -165,7 +165,8 @@ hidden void channel_grant_ahead(proc_channel *c);
 hidden void channel_destroy(proc_channel *c);
 /* What is late may be here all the same, where this end was busy with something else. True: something was read. */
 hidden bool channel_check_deadlines(proc_channel *c);
-hidden int channel_peer_exit_fd(proc_channel *c); /* negative: none */
+hidden int channel_peer_exit_fd(proc_channel *c);   /* negative: none */
+hidden bool channel_has_lost_peer(proc_channel *c); /* it has ended; what it sent may still be here */
 /* rpc.c: frames of requests. Not NULL: why the protocol does not allow it. */
 hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);
 hidden const char *rpc_take_reply(proc_channel *c, inbox_frame *f);

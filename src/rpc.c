@@ -411,8 +411,8 @@ bool proc_channel_cancelled(proc_channel *channel, const proc_message *request)
     }
     channel_parse(channel, false);
     const open_request *o = find_open(channel, request->id);
-    bool gone =
-        o != NULL && (o->cancelled || channel->read_ended || (o->deadline != SYS_NEVER && o->deadline <= sys_now()));
+    bool late = o != NULL && o->deadline != SYS_NEVER && o->deadline <= sys_now();
+    bool gone = late || (o != NULL && (o->cancelled || channel->read_ended || channel_has_lost_peer(channel)));
     channel_unlock(channel);
     sys_release_cancel(cancel);
     return gone;

@@ -400,6 +400,37 @@ static void a_worker_whose_parent_is_killed_is_told_and_ends(void **state)
     }
 }
 
+/* Somebody else holds on to the channel until its standard input ends. */
+static int ask_and_leave_a_holder(proc_channel *parent, void *arg)
+{
+    char byte;
+    (void)arg;
+    if (proc_channel_request(parent, MESSAGE(.type = 1), IN_TIME) < 0) {
+        return 1;
+    }
+    if (fork() == 0) {
+        while (read(0, &byte, 1) > 0) {
+        }
+        _exit(0);
+    }
+    return 0;
+}
+
+static void a_request_of_a_child_that_has_ended_is_given_up_though_a_grandchild_holds_the_channel(void **state)
+{
+    (void)state;
+    proc_child *child = NULL;
+    assert_int_equal(proc_fork_call(&child, ask_and_leave_a_holder, NULL, OPTIONS(.in.kind = PROC_PIPE)), 0);
+    proc_channel *c = proc_child_channel(child);
+
+    proc_message request = expect_request(c);
+    struct pollfd end = {.fd = proc_child_exit_fd(child), .events = POLLIN};
+    assert_int_equal(poll(&end, 1, IN_TIME), 1);
+
+    assert_true(proc_channel_cancelled(c, &request));
+    proc_child_free(child);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(every_whole_message_of_a_killed_sender_is_received),
     TEST(a_sender_whose_receiver_is_killed_is_told),
@@ -410,6 +441,7 @@ static const struct CMUnitTest tests[] = {
     TEST(killed_before_it_has_said_a_word),
     TEST(freed_in_the_middle_of_everything),
     TEST(a_worker_whose_parent_is_killed_is_told_and_ends),
+    TEST(a_request_of_a_child_that_has_ended_is_given_up_though_a_grandchild_holds_the_channel),
 };
 
 HARNESS_MAIN(tests)
