@@ -267,8 +267,9 @@ void loop_set_alarm(loop_member *m, int64_t due)
 void loop_wake(proc_loop *loop)
 {
     if (atomic_exchange(&loop->idle, false)) {
-        int saved = errno;
+        int saved = errno, cancel = sys_hold_cancel();
         (void)!write(loop->wake[1], "", 1); /* the other end is ours too: no SIGPIPE, and one byte always fits */
+        sys_release_cancel(cancel);
         errno = saved;
     }
 }
@@ -282,9 +283,7 @@ void loop_attend(loop_member *m)
     m->next_queued = atomic_load(&loop->queue);
     while (!atomic_compare_exchange_weak(&loop->queue, &m->next_queued, m)) {
     }
-    int cancel = sys_hold_cancel();
     loop_wake(loop);
-    sys_release_cancel(cancel);
 }
 
 static void attend_queued(proc_loop *loop)
