@@ -63,17 +63,19 @@ static short wanted_events(const loop_port *port)
 
 static int open_port(proc_loop *loop, int fd, short events, loop_port **opened)
 {
-    int err = reserve_port(loop, fd);
-    if (err < 0) {
-        return err;
-    }
     loop_port *port = calloc(1, sizeof *port);
     if (port == NULL) {
         return -ENOMEM;
     }
     port->fd = fd;
     port->events = events;
-    err = poller_add(&loop->poller, fd, events, port);
+    int err = poller_add(&loop->poller, fd, events, port);
+    if (err == 0) { /* only now: a number that is not open may be any, and wants that much memory */
+        err = reserve_port(loop, fd);
+        if (err < 0) {
+            poller_remove(&loop->poller, fd);
+        }
+    }
     if (err < 0) {
         free(port);
         return err;

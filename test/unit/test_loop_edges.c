@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 static void ignore_signal(int signal, void *ctx)
 {
@@ -49,8 +50,33 @@ static void waking_a_loop_is_no_cancellation_point(void **state)
     proc_loop_free(loop);
 }
 
+static void ignore_events(int fd, short revents, void *ctx)
+{
+    (void)fd;
+    (void)revents;
+    (void)ctx;
+}
+
+static void a_number_that_is_no_descriptor_costs_no_memory(void **state)
+{
+    (void)state;
+    enum { MOST_KB = 64 * 1024 };
+    static const int numbers[] = {1 << 24, 1 << 27, INT32_MAX};
+    proc_loop *loop = make_loop();
+    struct rusage before, after;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    for (size_t i = 0; i < COUNT(numbers); i++) {
+        assert_int_equal(proc_loop_add_fd(loop, numbers[i], POLLIN, ignore_events, NULL), -EBADF);
+    }
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss < MOST_KB);
+    proc_loop_free(loop);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(waking_a_loop_is_no_cancellation_point),
+    TEST(a_number_that_is_no_descriptor_costs_no_memory),
 };
 
 HARNESS_MAIN(tests)
