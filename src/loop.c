@@ -149,6 +149,7 @@ int loop_watch(loop_source *s, int fd, short events)
     s->fd = fd;
     s->events = events;
     s->port = port;
+    s->since = loop->waits;
     s->prev = NULL;
     s->next = port->first;
     if (s->next != NULL) {
@@ -168,13 +169,14 @@ loop_source *loop_find_source(proc_loop *loop, int fd, void (*ready)(loop_source
     return s;
 }
 
-/* Whoever is told may take any source out, the next one too. */
-static void hand_out(loop_port *port, short revents)
+/* Whoever is told may take any source out, the next one too. One that came after the wait is not told: what was ready then
+ * may have been taken back since, before it came. */
+static void hand_out(loop_port *port, short revents, uint64_t wait)
 {
     for (loop_source *s = port->first; s != NULL; s = port->cursor) {
         port->cursor = s->next;
         short told = revents & (short)(s->events | POLLERR | POLLHUP | POLLNVAL);
-        if (told != 0 && !loop_has_left(s->member)) {
+        if (told != 0 && s->since != wait && !loop_has_left(s->member)) {
             s->ready(s, told);
         }
     }
@@ -348,13 +350,14 @@ static int wait_once(proc_loop *loop, int64_t deadline)
         deadline = 0;
     }
     int count = poller_wait(&loop->poller, events, MOST_AT_ONCE_EVENTS, deadline);
+    loop->waits++;
     atomic_store(&loop->idle, false);
     if (atomic_exchange(&loop->signalled, false)) {
         loop_run_signals(loop);
     }
     ring_due(loop);
     for (int i = 0; i < count; i++) {
-        hand_out(events[i].data, events[i].revents);
+        hand_out(events[i].data, events[i].revents, loop->waits);
     }
     return count < 0 ? count : 0;
 }

@@ -23,6 +23,7 @@ typedef struct loop_source {
     int fd;
     short events;
     loop_port *port; /* NULL: not watched */
+    uint64_t since;  /* how many waits there were before it was */
     struct loop_source *next, *prev;
 } loop_source;
 
@@ -60,6 +61,7 @@ struct proc_loop {
     int wake[2];
     loop_member self; /* whose only source is the wake */
     loop_source woken;
+    uint64_t waits; /* how many there were */
     bool inside, doomed;
     int ran; /* handlers, in this step */
     timer_slot *timer_slots;

@@ -74,9 +74,59 @@ static void a_number_that_is_no_descriptor_costs_no_memory(void **state)
     proc_loop_free(loop);
 }
 
+/* ---- what a timer of the same step has made out of date ---- */
+
+typedef struct renewal {
+    proc_loop *loop;
+    int cancel[2];
+    proc_child *first, *second;
+    events noted;
+} renewal;
+
+static void take_cancel_back_and_start_another(void *ctx)
+{
+    renewal *r = ctx;
+
+    await_byte(r->cancel[0]);
+    r->second =
+        start_child(KID("cat"), OPTIONS(.in.kind = PROC_PIPE, .out.kind = PROC_PIPE, .cancel_fd = r->cancel[0]));
+    assert_int_equal(proc_loop_add_child(r->loop, r->second, &noting, &r->noted), 0);
+}
+
+static void end_the_second(proc_child *child, const proc_status *status, void *ctx)
+{
+    renewal *r = ctx;
+
+    (void)child;
+    assert_int_equal(status->signal, SIGTERM);
+    assert_int_equal(proc_loop_write(r->loop, r->second, "on", 2, true), 0);
+}
+
+static void a_child_is_not_cancelled_by_what_was_taken_back_before_it_came(void **state)
+{
+    (void)state;
+    static const proc_handlers handlers = {.on_exit = end_the_second};
+    renewal r = {.loop = make_loop()};
+
+    make_pipe(r.cancel);
+    r.first = start_child(KID("hang"), OPTIONS(.in.kind = PROC_NULL, .cancel_fd = r.cancel[0]));
+    assert_int_equal(proc_loop_add_child(r.loop, r.first, &handlers, &r), 0);
+    assert_int_equal(proc_loop_step(r.loop, 0), 0);
+    assert_int_equal(write(r.cancel[1], "", 1), 1);
+    assert_true(proc_loop_add_timer(r.loop, 0, 0, take_cancel_back_and_start_another, &r) > 0);
+    run_loop(r.loop);
+    assert_string_equal(r.noted.log, "drain out1=on end1 [exit 0] close ");
+    proc_child_free(r.first);
+    proc_child_free(r.second);
+    proc_loop_free(r.loop);
+    close(r.cancel[0]);
+    close(r.cancel[1]);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(waking_a_loop_is_no_cancellation_point),
     TEST(a_number_that_is_no_descriptor_costs_no_memory),
+    TEST(a_child_is_not_cancelled_by_what_was_taken_back_before_it_came),
 };
 
 HARNESS_MAIN(tests)
