@@ -6,7 +6,10 @@
 
 #include "os/socket.h"
 
-enum { MOST_WINDOW = 1024 * 1024 * 1024 }; /* whatever another end claims */
+enum {
+    MOST_WINDOW = 1024 * 1024 * 1024, /* whatever another end claims */
+    MUCH_OF_A_PART = 4096             /* what the smallest pipe holds */
+};
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +102,10 @@ bool channel_check_deadlines(proc_channel *c)
     }
     int64_t now = sys_now();
     int reads = 0;
-    c->drained = c->drained && !is_late(c, now);
+    if (is_late(c, now)) {
+        channel_parse(c, false); /* a loop reads first */
+        c->drained = false;
+    }
     while (is_late(c, now) && reads < CHANNEL_READS_A_LOOK && channel_read(c)) {
         channel_parse(c, false);
         reads++;
@@ -463,6 +469,19 @@ static const char *dispatch(proc_channel *c, inbox_frame *f)
     return NULL;
 }
 
+/* A new one has its time. An old one has it anew where much has come since this end last looked, and it was not in time for
+ * that: the other end may have waited for room. */
+static void bound_part(proc_channel *c, bool is_new)
+{
+    const size_t have = c->in.end - c->in.start;
+    const int64_t now = sys_now();
+    bool held_up = c->part_by <= now && have - c->part_size >= MUCH_OF_A_PART;
+    if (is_new || held_up || c->part_by == SYS_NEVER) {
+        c->part_by = sys_deadline(now, c->frame_ms);
+    }
+    c->part_size = have;
+}
+
 void channel_parse(proc_channel *c, bool one)
 {
     if (!inbox_has_any(&c->in) && !c->read_ended) {
@@ -496,7 +515,7 @@ void channel_parse(proc_channel *c, bool one)
         rpc_end(c); /* a frame that was cut off is none */
     }
     if (more == 0 && inbox_has_part(&c->in) && c->frame_ms > 0 && !c->read_ended) {
-        c->part_by = progress || c->part_by == SYS_NEVER ? sys_deadline(sys_now(), c->frame_ms) : c->part_by;
+        bound_part(c, progress);
     } else {
         c->part_by = SYS_NEVER;
     }

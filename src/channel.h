@@ -90,6 +90,7 @@ struct proc_channel {
     int64_t retry_at; /* the system had no room for descriptors under way: try again then */
     inbox in;
     int64_t hello_by, part_by; /* deadlines of the other end */
+    size_t part_size;          /* of the frame that has begun, when it was last looked at */
     bool hello_came;
     size_t peer_max_size, peer_max_fds, peer_max_requests; /* until HELLO comes the most that any end takes */
 

@@ -49,6 +49,54 @@ static void a_rest_that_came_in_time_is_not_late_when_it_is_read_late(void **sta
     raw_end(&r);
 }
 
+static void a_large_message_is_not_late_where_this_end_did_not_read(void **state)
+{
+    (void)state;
+    enum { PARTS = 3, PART = 32 * 1024 };
+    const frame large = {.kind = FRAME_MESSAGE, .type = 8, .size = PARTS * PART - FRAME_HEADER_SIZE};
+    unsigned char *bytes = keep(malloc(PARTS * PART));
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.frame_ms = 300));
+    assert_int_equal(raw_encode(&large, pattern(large.size), bytes), PARTS * PART);
+    for (size_t i = 0; i < PARTS; i++) { /* as much as there is room for, each time */
+        raw_write(&r, bytes + i * PART, PART);
+        let_pass(i > 0 ? 400 : 0);
+        if (i < PARTS - 1) {
+            expect_nothing(r.channel);
+        }
+    }
+
+    expect_message(r.channel, 8, pattern(large.size), large.size);
+    raw_end(&r);
+}
+
+/* The same, with a loop that had something else to do. */
+static void a_large_message_is_not_late_where_a_loop_did_not_read(void **state)
+{
+    (void)state;
+    enum { PARTS = 3, PART = 32 * 1024 };
+    static const proc_handlers handlers;
+    const frame large = {.kind = FRAME_MESSAGE, .size = PARTS * PART - FRAME_HEADER_SIZE};
+    unsigned char *bytes = keep(malloc(PARTS * PART));
+    proc_loop *loop;
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.frame_ms = 300));
+    assert_int_equal(proc_loop_new(&loop), 0);
+    assert_int_equal(proc_loop_add_channel(loop, r.channel, &handlers, NULL), 0);
+    (void)raw_encode(&large, pattern(large.size), bytes);
+    for (size_t i = 0; i < PARTS; i++) {
+        raw_write(&r, bytes + i * PART, PART);
+        let_pass(i > 0 ? 400 : 0);
+        assert_int_equal(proc_loop_step(loop, 0), 0);
+    }
+
+    assert_int_equal(proc_channel_flush(r.channel, 0), 0); /* else -EPROTO */
+    proc_loop_free(loop);
+    raw_end(&r);
+}
+
 /* It said nothing, and reads nothing: what waits stays. */
 static void a_flush_after_the_end_does_not_wait_for_a_hello(void **state)
 {
@@ -73,6 +121,8 @@ static void a_flush_after_the_end_does_not_wait_for_a_hello(void **state)
 
 static const struct CMUnitTest tests[] = {
     TEST(a_rest_that_came_in_time_is_not_late_when_it_is_read_late),
+    TEST(a_large_message_is_not_late_where_this_end_did_not_read),
+    TEST(a_large_message_is_not_late_where_a_loop_did_not_read),
     TEST(a_flush_after_the_end_does_not_wait_for_a_hello),
 };
 
