@@ -454,7 +454,7 @@ static int add_child(proc_loop *loop, proc_child *child, const proc_handlers *ha
         child_finish(child, &l->status);
         set_give_up(l);
     }
-    int err = refresh_child(l);
+    int err = child->told_close ? 0 : refresh_child(l); /* else there is nothing left to wait for */
     if (err == 0 && child->channel != NULL && child->channel->observer == NULL) {
         err = loop_channel_add(loop, child->channel, handlers, ctx, true);
     }

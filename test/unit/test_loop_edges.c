@@ -123,10 +123,36 @@ static void a_child_is_not_cancelled_by_what_was_taken_back_before_it_came(void 
     close(r.cancel[1]);
 }
 
+static void a_child_that_is_added_after_its_close_makes_no_noise(void **state)
+{
+    (void)state;
+    enum { PAUSE_MS = 50 };
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    int cancel[2];
+
+    make_pipe(cancel);
+    proc_child *child = add_noted(loop, &e, KID("exit", "0"),
+                                  OPTIONS(.in.kind = PROC_NULL, .cancel_fd = cancel[0], .timeout_ms = IN_TIME));
+    run_loop(loop);
+    assert_int_equal(proc_loop_remove_child(loop, child), 0);
+    assert_int_equal(proc_loop_add_child(loop, child, &noting, &e), 0);
+    assert_int_equal(proc_loop_step(loop, 0), 0);
+    close(cancel[1]);
+    int64_t began = now_ms();
+    assert_int_equal(proc_loop_step(loop, PAUSE_MS), 0);
+    assert_true(now_ms() - began >= PAUSE_MS);
+    assert_null(strstr(strstr(e.log, "close ") + 1, "close "));
+    proc_child_free(child);
+    proc_loop_free(loop);
+    close(cancel[0]);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(waking_a_loop_is_no_cancellation_point),
     TEST(a_number_that_is_no_descriptor_costs_no_memory),
     TEST(a_child_is_not_cancelled_by_what_was_taken_back_before_it_came),
+    TEST(a_child_that_is_added_after_its_close_makes_no_noise),
 };
 
 HARNESS_MAIN(tests)
