@@ -172,7 +172,8 @@ hidden bool channel_has_lost_peer(proc_channel *c); /* it has ended; what it sen
 hidden const char *rpc_take_request(proc_channel *c, inbox_frame *f);
 hidden const char *rpc_take_reply(proc_channel *c, inbox_frame *f);
 hidden void rpc_take_cancel(proc_channel *c, uint32_t id);
-hidden void rpc_end(proc_channel *c); /* no reply will come any more */
+hidden bool rpc_is_cancelled(proc_channel *c, uint32_t id); /* one that is open */
+hidden void rpc_end(proc_channel *c);                       /* no reply will come any more */
 
 hidden int64_t channel_deadline(int timeout_ms);
 hidden int64_t channel_own_deadline(const proc_channel *c);
@@ -198,7 +199,9 @@ typedef enum message_kind { MESSAGE_PLAIN, MESSAGE_REQUEST, MESSAGE_PART, MESSAG
 hidden int message_check(const proc_message *message);
 /* `writes`: the caller would do so at once. */
 hidden int message_queue(proc_channel *c, int queue, frame *f, const proc_message *message, bool writes);
-hidden int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind);
+/* request: of a reply, its id. */
+hidden int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind,
+                                 uint32_t request);
 /* The next of what is here, without a read: 0, -EAGAIN, or what recv says at the end. */
 hidden int message_take(proc_channel *c, proc_message *message);
 hidden bool message_has_room_again(const proc_channel *c); /* for one that post has refused */

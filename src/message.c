@@ -148,8 +148,11 @@ static bool message_has_room(const proc_channel *c, const proc_message *message)
     return pending == 0 || (weight <= c->high_water && pending <= c->high_water - weight);
 }
 
-static bool may_go(const proc_channel *c, const proc_message *message, message_kind kind)
+static bool may_go(proc_channel *c, const proc_message *message, message_kind kind, uint32_t request)
 {
+    if (kind == MESSAGE_PART && rpc_is_cancelled(c, request)) {
+        return true; /* nothing is sent */
+    }
     if (!fits_limits(c, message) || (kind != MESSAGE_LAST_REPLY && !message_has_room(c, message))) {
         return false; /* the last reply is bounded by what the other end has asked for */
     }
@@ -165,13 +168,14 @@ static int await_room(proc_channel *c, int64_t deadline, unsigned *reads)
 }
 
 /* Waits until it may go, reading ahead: the other end may be doing the very same. Lock held. */
-int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind)
+int message_wait_for_room(proc_channel *c, const proc_message *message, int64_t deadline, message_kind kind,
+                          uint32_t request)
 {
     unsigned reads = 0;
     for (bool wrote = false;;) {
         channel_parse(c, false);
         int err = message_admit(c, message, kind >= MESSAGE_PART);
-        if (err < 0 || may_go(c, message, kind)) {
+        if (err < 0 || may_go(c, message, kind, request)) {
             return err;
         }
         if (!wrote) {
@@ -230,7 +234,7 @@ int proc_channel_post(proc_channel *channel, const proc_message *message)
         look_for_limits(channel);
     }
     err = message_admit(channel, message, false);
-    if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN)) {
+    if (err == 0 && !may_go(channel, message, MESSAGE_PLAIN, 0)) {
         err = -EAGAIN;
         note_refusal(channel, message);
     }
@@ -255,7 +259,7 @@ int proc_channel_send(proc_channel *channel, const proc_message *message, int ti
     int cancel = sys_hold_cancel();
     channel_lock(channel);
     int64_t deadline = channel_deadline(timeout_ms);
-    err = message_wait_for_room(channel, message, deadline, MESSAGE_PLAIN);
+    err = message_wait_for_room(channel, message, deadline, MESSAGE_PLAIN, 0);
     if (err == 0) {
         frame f = {.kind = FRAME_MESSAGE};
         err = message_queue(channel, OUTBOX_GATED, &f, message, true);

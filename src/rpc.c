@@ -157,7 +157,7 @@ static bool is_lost(const proc_channel *c, uint32_t id)
 static int start_request(proc_channel *c, const proc_message *request, int64_t deadline, request_state state,
                          own_request **place)
 {
-    int err = message_wait_for_room(c, request, deadline, MESSAGE_REQUEST);
+    int err = message_wait_for_room(c, request, deadline, MESSAGE_REQUEST, 0);
     if (err < 0) {
         return err;
     }
@@ -343,6 +343,12 @@ void rpc_take_cancel(proc_channel *c, uint32_t id)
     }
 }
 
+bool rpc_is_cancelled(proc_channel *c, uint32_t id)
+{
+    const open_request *o = find_open(c, id);
+    return o != NULL && o->cancelled;
+}
+
 /* A final reply is never held up by messages, but it stays behind the parts of its own. */
 static int answer(proc_channel *c, open_request *o, const proc_message *reply)
 {
@@ -383,7 +389,7 @@ int proc_channel_reply(proc_channel *channel, const proc_message *request, const
     int err = find_open(channel, request->id) == NULL ? -EINVAL : 0;
     if (err == 0) {
         message_kind kind = (reply->flags & PROC_MORE) != 0 ? MESSAGE_PART : MESSAGE_LAST_REPLY;
-        err = message_wait_for_room(channel, reply, channel_deadline(timeout_ms), kind);
+        err = message_wait_for_room(channel, reply, channel_deadline(timeout_ms), kind, request->id);
     }
     open_request *o = find_open(channel, request->id); /* another thread may have answered meanwhile */
     if (err == 0) {

@@ -164,12 +164,36 @@ static void a_shutdown_ends_the_wait_for_room(void **state)
     raw_end(&r);
 }
 
+static void a_part_of_a_cancelled_reply_does_not_wait_for_room(void **state)
+{
+    (void)state;
+    const proc_message part = {.data = pattern(HALF_AND_MORE), .size = HALF_AND_MORE, .flags = PROC_MORE};
+    raw r;
+
+    raw_meet(&r, CHANNEL_OPTIONS(.high_water = 1));
+    raw_frame(&r, (frame){.kind = FRAME_REQUEST, .id = 9}, NULL);
+    proc_message request = expect_request(r.channel);
+    assert_int_equal(proc_channel_reply(r.channel, &request, &part, 0), 0);
+    assert_int_equal(proc_channel_reply(r.channel, &request, &part, 0), 0);
+    assert_int_equal(proc_channel_reply(r.channel, &request, &part, 0), -ETIMEDOUT);
+
+    raw_frame(&r, (frame){.kind = FRAME_CANCEL, .id = 9}, NULL);
+
+    assert_int_equal(proc_channel_reply(r.channel, &request, &part, IN_TIME), 0); /* finds it while it waits */
+    assert_int_equal(proc_channel_reply(r.channel, &request, &part, 0), 0);
+    assert_int_equal(proc_channel_reply(r.channel, &request, ANSWER(.type = 1), 0), 0);
+    close(r.fd); /* nothing to linger for */
+    r.fd = -1;
+    raw_end(&r);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(a_recv_that_waits_asks_for_room_for_what_is_posted),
     TEST(a_poll_loop_of_one_s_own_asks_for_room_once),
     TEST(a_loop_asks_for_room_for_what_is_posted),
     TEST(a_loop_answers_a_question_that_another_call_has_read),
     TEST(a_shutdown_ends_the_wait_for_room),
+    TEST(a_part_of_a_cancelled_reply_does_not_wait_for_room),
 };
 
 HARNESS_MAIN(tests)
