@@ -193,6 +193,52 @@ static void without_a_list_of_descriptors_each_number_is_closed(void **state)
     in_copy(close_strangers_without_a_list, NULL);
 }
 
+/* ---- one that marks no descriptor ---- */
+
+static int count_open_by_fstat(void) /* the other way asks fcntl */
+{
+    struct stat st;
+    int count = 0;
+
+    for (int fd = 0; fd < 512; fd++) {
+        count += fstat(fd, &st) == 0;
+    }
+    return count;
+}
+
+static void start_with_pipes_that_cannot_be_marked(void *arg)
+{
+    const refusal refusals[] = {
+        {.call = SYS_fcntl, .err = EPERM},
+#ifdef SYS_fcntl64
+        {.call = SYS_fcntl64, .err = EPERM},
+#endif
+    };
+    proc_child *child;
+    proc_error error;
+    int open_before = count_open_by_fstat();
+
+    (void)arg;
+    filter_install(refusals, COUNT(refusals));
+    assert_int_equal(proc_spawn(&child, KID("exit", "0"), OPTIONS(.out.kind = PROC_PIPE, .error = &error)), -EPERM);
+    assert_null(child);
+    assert_int_equal(error.step, PROC_STEP_PIPE);
+    assert_int_equal(count_open_by_fstat(), open_before);
+}
+
+static void a_pipe_that_cannot_be_marked_is_given_back(void **state)
+{
+    (void)state;
+
+    if (!POSIX_BUILD) {
+        SKIP("pipes are marked from birth here");
+    }
+    if (!filter_works()) {
+        SKIP("no seccomp filter can be had here");
+    }
+    in_copy(start_with_pipes_that_cannot_be_marked, NULL);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(without_close_range),
     TEST(without_descriptors_of_processes),
@@ -200,6 +246,7 @@ static const struct CMUnitTest tests[] = {
     TEST(without_a_child_in_the_parents_memory),
     TEST(without_any_of_them),
     TEST(without_a_list_of_descriptors_each_number_is_closed),
+    TEST(a_pipe_that_cannot_be_marked_is_given_back),
 };
 
 HARNESS_MAIN(tests)
