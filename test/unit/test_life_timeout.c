@@ -162,17 +162,23 @@ static void a_whole_pipeline_is_stopped(void **state)
 static void a_grandchild_that_ignores_the_stop_signal_is_killed_with_the_group(void **state)
 {
     (void)state;
-    lifeline line = lifeline_make();
     proc_result result;
+    int grace_ms = 100;
 
-    assert_int_equal(run_timed(&result, KID("grandchild", "ignore", "TERM", "out", "x", "hang", "--", "hang"),
-                               (proc_options){.grace_ms = LATEST_MS, HOLDS(line)}),
-                     -ETIMEDOUT);
+    do { /* on a busy machine the child may not obey in time */
+        lifeline line = lifeline_make();
+
+        assert_int_equal(run_timed(&result, KID("grandchild", "ignore", "TERM", "out", "x", "hang", "--", "hang"),
+                                   (proc_options){.grace_ms = grace_ms, HOLDS(line)}),
+                         -ETIMEDOUT);
+        assert_true(result.status.timed_out);
+        assert_false(result.incomplete);
+        lifeline_await_end(&line);
+        grace_ms *= 4;
+    } while (result.status.forced && grace_ms < LATEST_MS);
 
     assert_killed(result.status, SIGTERM); /* the child itself obeyed */
-    assert_true(result.status.timed_out);
-    assert_false(result.status.forced || result.incomplete);
-    lifeline_await_end(&line);
+    assert_false(result.status.forced);
 }
 
 static void a_grandchild_that_left_the_session_cannot_defeat_the_time(void **state)
@@ -231,19 +237,24 @@ static void the_time_ends_a_drain_that_nobody_else_can_end(void **state)
 static void exec_is_cancelled_by_a_descriptor(void **state)
 {
     (void)state;
-    lifeline line = lifeline_make(); /* the child itself makes it readable */
+    const char *const *argv = KID("grandchild", "ignore", "TERM", "hang", "--", "out", "so far", "ready", "5", "hang");
     proc_result result;
+    int grace_ms = 100;
 
-    assert_int_equal(run_file(&result,
-                              KID("grandchild", "ignore", "TERM", "hang", "--", "out", "so far", "ready", "5", "hang"),
-                              OPTIONS(.cancel_fd = line.read_end, .grace_ms = LATEST_MS, HOLDS(line))),
-                     -ECANCELED);
+    do {                                 /* on a busy machine the child may not obey in time */
+        lifeline line = lifeline_make(); /* the child itself makes it readable */
+
+        assert_int_equal(
+            run_file(&result, argv, OPTIONS(.cancel_fd = line.read_end, .grace_ms = grace_ms, HOLDS(line))),
+            -ECANCELED);
+        assert_false(result.status.timed_out);
+        assert_string_equal(result.out, "so far");
+        await_byte(line.read_end); /* it was not read */
+        lifeline_await_end(&line);
+        grace_ms *= 4;
+    } while (result.status.forced && grace_ms < LATEST_MS);
 
     assert_killed(result.status, SIGTERM);
-    assert_false(result.status.timed_out);
-    assert_string_equal(result.out, "so far");
-    await_byte(line.read_end); /* it was not read */
-    lifeline_await_end(&line);
 }
 
 static void exec_is_cancelled_at_once_by_a_descriptor_that_is_ready_or_hung_up(void **state)
