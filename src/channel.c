@@ -541,11 +541,24 @@ int64_t channel_deadline(int timeout_ms)
     return timeout_ms == 0 ? 0 : timeout_ms < 0 ? SYS_NEVER : sys_deadline(sys_now(), timeout_ms);
 }
 
+/* Who reads and reads would have the lock again before another thread has woken up. */
+static void let_others_in(proc_channel *c)
+{
+    enum { TURN_MS = 1 };
+    if (atomic_load_explicit(&c->outside, memory_order_relaxed) > 0) {
+        channel_unlock_quietly(c);
+        (void)sys_poll(NULL, 0, sys_deadline(sys_now(), TURN_MS));
+        channel_lock(c);
+    }
+}
+
 int channel_read_or_wait(proc_channel *c, int64_t deadline, unsigned *reads)
 {
-    bool look = *reads > 0 && *reads % CHANNEL_READS_A_LOOK == 0 && deadline != SYS_NEVER;
-    if (look && deadline <= sys_now()) {
-        return -ETIMEDOUT;
+    if (*reads > 0 && *reads % CHANNEL_READS_A_LOOK == 0) {
+        if (deadline != SYS_NEVER && deadline <= sys_now()) {
+            return -ETIMEDOUT;
+        }
+        let_others_in(c);
     }
     if (!channel_read(c)) {
         int err = channel_wait(c, deadline);

@@ -10,6 +10,7 @@
 #include "outbox.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     CHANNEL_BASELINE_SIZE = 64 * 1024, /* what every end takes, before its HELLO is in */
@@ -70,6 +71,7 @@ struct proc_channel {
     int frame_ms, linger_ms;
 
     pthread_mutex_t lock;
+    atomic_uint outside; /* threads that wait for it */
     pthread_cond_t changed;
     size_t sleepers, awaiting_room;
     bool driving, woken;
@@ -128,7 +130,11 @@ hidden void channel_close(proc_channel *c, bool at_once); /* free, or what is le
 /* With the lock held: */
 static inline void channel_lock(proc_channel *c)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    if (pthread_mutex_trylock(&c->lock) != 0) {
+        (void)atomic_fetch_add_explicit(&c->outside, 1, memory_order_relaxed);
+        (void)pthread_mutex_lock(&c->lock);
+        (void)atomic_fetch_sub_explicit(&c->outside, 1, memory_order_relaxed);
+    }
 }
 hidden void channel_unlock(proc_channel *c);         /* wakes whoever may have something to do */
 hidden void channel_unlock_quietly(proc_channel *c); /* the observer knows */

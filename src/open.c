@@ -104,6 +104,7 @@ int channel_new(proc_channel **channel, int read_fd, int write_fd, const proc_ch
         free(c);
         return err;
     }
+    atomic_init(&c->outside, 0);
     c->owner = sys_own_pid();
     c->read_fd = read_fd;
     c->write_fd = write_fd;
