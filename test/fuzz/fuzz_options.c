@@ -260,7 +260,7 @@ static bool names_no_program(const call *c)
 
     switch (c->door) {
     case FORK_CALL:
-        return c->no_entry;
+        return c->no_entry || o->shell != NULL;
     case EXEC:
         return c->no_argv || c->argv[0] == NULL || o->file != NULL || is_empty(o->shell);
     case FORK:
