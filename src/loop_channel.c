@@ -68,7 +68,8 @@ static void refresh_channel(loop_channel *l)
     channel_lock(c);
     bool reads = !c->read_ended;
     bool writes = !c->write_ended && outbox_can_send(&c->out);
-    bool owes = !c->write_ended && !outbox_is_empty(&c->out);
+    /* To an end that we read no more from, which grants no more either, only what could go now. */
+    bool owes = !c->write_ended && (c->read_ended ? outbox_can_send(&c->out) : !outbox_is_empty(&c->out));
     int exit_fd = channel_peer_exit_fd(c);
     int64_t due = channel_own_deadline(c);
     writes = writes && c->retry_at == SYS_NEVER;

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 static void ignore_signal(int signal, void *ctx)
 {
@@ -148,11 +149,35 @@ static void a_child_that_is_added_after_its_close_makes_no_noise(void **state)
     close(cancel[0]);
 }
 
+static void what_waits_for_an_end_that_is_gone_keeps_no_loop_running(void **state)
+{
+    (void)state;
+    static const char large[16000];
+    proc_loop *loop = make_loop();
+    events e = {.length = 0};
+    proc_channel *channel;
+    int ends[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(proc_channel_open(&channel, ends[0], ends[0], NULL), 0);
+    assert_int_equal(proc_loop_add_channel(loop, channel, &noting, &e), 0);
+    while (proc_channel_post(channel, MESSAGE(.data = large, .size = sizeof large)) == 0) {
+    }
+    assert_int_equal(proc_loop_run(loop, 20), -ETIMEDOUT);
+    assert_true(proc_channel_pending(channel) > 0);
+    close(ends[1]); /* it never granted more than every end may send */
+    run_loop(loop);
+    assert_non_null(strstr(e.log, "disconnect=0 "));
+    proc_channel_free(channel);
+    proc_loop_free(loop);
+}
+
 static const struct CMUnitTest tests[] = {
     TEST(waking_a_loop_is_no_cancellation_point),
     TEST(a_number_that_is_no_descriptor_costs_no_memory),
     TEST(a_child_is_not_cancelled_by_what_was_taken_back_before_it_came),
     TEST(a_child_that_is_added_after_its_close_makes_no_noise),
+    TEST(what_waits_for_an_end_that_is_gone_keeps_no_loop_running),
 };
 
 HARNESS_MAIN(tests)
