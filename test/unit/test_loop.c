@@ -176,6 +176,7 @@ static void a_child_that_ignores_the_stop_signal_delays_nobody(void **state)
                                 OPTIONS(.timeout_ms = 1, .grace_ms = LATEST_MS, HOLDS(line)));
 
     lifeline_await_ready(&line);
+    let_pass(2); /* its time is over, however quickly it started */
     assert_int_equal(proc_loop_add_child(loop, a, &noting, &deaf), 0);
     proc_child *b = add_noted(loop, &other, KID("exit", "0"), NULL);
     while (strstr(other.log, "close") == NULL) {
