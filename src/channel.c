@@ -6,17 +6,17 @@
 
 #include "os/socket.h"
 
-enum {
-    MOST_WINDOW = 1024 * 1024 * 1024, /* whatever another end claims */
-    MUCH_OF_A_PART = 4096             /* what the smallest pipe holds */
-};
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum {
+    MOST_WINDOW = 1024 * 1024 * 1024, /* whatever another end claims */
+    MUCH_OF_A_PART = 4096             /* what the smallest pipe holds */
+};
 
 /* ---- what there is to say ---- */
 

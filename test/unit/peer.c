@@ -4,7 +4,10 @@
 #include "peer.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
+
+#include "channel.h"
 
 static uint32_t random_state = 1;
 
@@ -111,6 +114,18 @@ int64_t ask(proc_channel *c, uint32_t type)
 
     assert_true(id > 0);
     return id;
+}
+
+void await_driver(proc_channel *c)
+{
+    bool driving = false;
+
+    while (!driving) {
+        (void)sched_yield();
+        channel_lock(c);
+        driving = c->driving;
+        channel_unlock(c);
+    }
 }
 
 /* ---- by hand ---- */

@@ -30,6 +30,7 @@ void expect_nothing(proc_channel *c);
 proc_message expect_request(proc_channel *c);
 proc_message expect_reply(proc_channel *c, int64_t id, uint32_t flags);
 int64_t ask(proc_channel *c, uint32_t type); /* the id of a new request */
+void await_driver(proc_channel *c);          /* until another thread polls for everybody */
 
 /* ---- an end, and whoever holds the other descriptor ---- */
 

@@ -5,7 +5,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 
 #include "channel.h"
 
@@ -214,17 +213,6 @@ static void *call_with_a_large_request(void *arg)
     proc_message_clear(&reply);
     free(data);
     return NULL;
-}
-
-static void await_driver(proc_channel *c)
-{
-    bool driving = false;
-    while (!driving) {
-        (void)sched_yield();
-        channel_lock(c);
-        driving = c->driving;
-        channel_unlock(c);
-    }
 }
 
 static void the_wait_for_room_counts_against_the_time_of_a_call(void **state)

@@ -6,7 +6,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 
 #include "channel.h"
 
@@ -36,17 +35,6 @@ static void *receive(void *arg)
     proc_message message;
     (void)proc_channel_recv(arg, &message, IN_TIME);
     return NULL;
-}
-
-static void await_driver(proc_channel *c)
-{
-    bool driving = false;
-    while (!driving) {
-        (void)sched_yield();
-        channel_lock(c);
-        driving = c->driving;
-        channel_unlock(c);
-    }
 }
 
 static void a_recv_that_waits_asks_for_room_for_what_is_posted(void **state)
